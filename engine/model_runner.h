@@ -1,0 +1,41 @@
+// Runs a plan: the seam between the scheduler's decisions and a device. The real one drives Model and Backend, the simulated
+// one a cost model. Engine thread only.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace sluice {
+
+struct RunnerFacts {
+  int vocabulary = 0;
+  int block_tokens = 16;
+  int64_t block_count = 0;        // N, KV blocks there are
+  int max_model_len = 0;
+  int max_tokens_per_step = 0;
+  int max_sequences = 0;
+  std::vector<int32_t> eos_ids;
+  std::string device;
+};
+
+// A step as the runner needs it: the flat batch, and how to sample each of batch.sample_rows. Valid until collected.
+struct RunnerStep {
+  StepBatch batch;
+  std::span<const SamplingRow> sampling;  // [R]
+};
+
+class ModelRunner {
+ public:
+  virtual ~ModelRunner() = default;
+  virtual const RunnerFacts& facts() const = 0;
+  // Starts a step; at most one is in flight.
+  virtual void launch(const RunnerStep& step) = 0;
+  // Waits for it; one token per sample row, in order.
+  virtual std::span<const SampledToken> collect() = 0;
+};
+
+}  // namespace sluice
