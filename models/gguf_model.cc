@@ -216,6 +216,11 @@ Result<ModelConfig> gguf_config(const GgufFile& file) {
   SLUICE_TRY(read_heads(file, keys, config));
   SLUICE_TRY(read_rope(file, keys, config));
 
+  for (const char* tensor : {"blk.0.attn_output.bias", "blk.0.ffn_up.bias", "blk.0.attn_qkv.weight"}) {
+    if (find_tensor(file.tensors(), tensor) != nullptr) {
+      return unsupported(file, std::string("has a tensor '") + tensor + "', which no served model has.");
+    }
+  }
   const auto* embedding = find_tensor(file.tensors(), "token_embd.weight");
   if (embedding == nullptr) return corrupt(file, "has no tensor 'token_embd.weight'.");
   if (embedding->rows > INT32_MAX) return corrupt(file, "has an embedding of " + std::to_string(embedding->rows) + " rows.");
