@@ -146,15 +146,17 @@ install_packages() {
       fail "Sluice needs Rust $rust_needed or newer, and $system has none. Get it from https://rustup.rs"
     # shellcheck disable=SC2206
     missing+=($wanted)
-    reasons+="  $(printf '%-20s %s' "${wanted%% *}" "builds the tokenizer library, in Rust")"$'\n'
+    reasons+="  $(printf '%-20s %s' "$wanted" "builds the tokenizer library, in Rust")"$'\n'
   fi
 
-  say "Sluice needs these packages from $system; installing them with apt-get:"
+  say "Sluice needs these packages from $system; installing them (apt's words go to build/apt.log):"
   printf '%s' "$reasons" >&2
   local install=(env DEBIAN_FRONTEND=noninteractive
     apt-get install -y -qq --no-install-recommends "${missing[@]}")
-  as_root "${install[@]}" >&2 || { refresh_lists; as_root "${install[@]}" >&2; } ||
-    fail "apt-get could not install them: see its words above"
+  mkdir -p build
+  as_root "${install[@]}" >build/apt.log 2>&1 ||
+    { refresh_lists && as_root "${install[@]}" >build/apt.log 2>&1; } ||
+    fail "apt-get could not install them. It says:"$'\n'"$(tail -5 build/apt.log)"
 }
 
 # ---- build ----
