@@ -1,4 +1,5 @@
-# sluice_library(NAME SOURCES a.cc … DEPS lower …): a static library of the house. DEPS are public: the floors below.
+# sluice_library(NAME SOURCES a.cc … DEPS lower …): a static library of the house. DEPS are public: the floors
+# below.
 function(sluice_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
@@ -21,8 +22,9 @@ function(sluice_test name)
   endif()
 endfunction()
 
-# sluice_fuzzer(NAME SOURCES fuzz.cc DEPS … CORPUS folder): the entry point LLVMFuzzerTestOneInput. With clang and
-# SLUICE_BUILD_FUZZERS a libFuzzer binary; always a `NAME_corpus` test that runs every corpus file through it.
+# sluice_fuzzer(NAME SOURCES fuzz.cc DEPS … CORPUS folder): the entry point LLVMFuzzerTestOneInput. With clang
+# and SLUICE_BUILD_FUZZERS a libFuzzer binary; always a `NAME_corpus` test that runs every corpus file through
+# it.
 function(sluice_fuzzer name)
   if(NOT SLUICE_BUILD_TESTS)
     return()
