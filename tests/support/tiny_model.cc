@@ -89,16 +89,16 @@ std::string random_blocks(WeightFormat format, size_t blocks, uint64_t seed) {
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(random_bits(seed, i));
   // Where each format keeps its f16 scales: tests/golden/make_quant_golden.py.
   std::vector<size_t> halves;
-  float largest = 0.02F;
+  float mean = 0.00035F;
   switch (format) {
-    case WeightFormat::kQ2_K: halves = {80, 82}; break;
-    case WeightFormat::kQ3_K: halves = {108}, largest = 0.002F; break;
-    case WeightFormat::kQ6_K: halves = {208}, largest = 0.0001F; break;
-    default: halves = {0, 2}, largest = 0.0005F; break;
+    case WeightFormat::kQ2_K: halves = {80, 82}, mean = 0.01F; break;
+    case WeightFormat::kQ3_K: halves = {108}, mean = 0.002F; break;
+    case WeightFormat::kQ6_K: halves = {208}, mean = 0.00006F; break;
+    default: halves = {0, 2}; break;
   }
   for (size_t block = 0; block < blocks; ++block) {
     for (const size_t half : halves) {
-      const auto scale = f32_to_f16(largest * static_cast<float>(random_uniform(seed ^ 1, block * 2 + half)));
+      const auto scale = f32_to_f16(mean * static_cast<float>(0.5 + random_uniform(seed ^ 1, block * 256 + half)));
       std::memcpy(bytes.data() + block * size + half, &scale, sizeof(scale));
     }
   }
