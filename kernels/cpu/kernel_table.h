@@ -129,6 +129,8 @@ struct KernelTable {
   int64_t (*argmax)(const float* x, int64_t n);
   // out[i] = exp((x[i] - largest) * inverse_temperature); returns the sum.
   double (*exp_sum)(const float* x, int64_t n, float largest, float inverse_temperature, float* out);
+  // The indices of values >= threshold, ascending; returns how many. `out` has room for n.
+  int64_t (*collect_at_least)(const float* x, int64_t n, float threshold, int32_t* out);
 };
 
 // Null when the binary was built without it.

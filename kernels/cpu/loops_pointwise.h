@@ -145,3 +145,17 @@ double exp_sum(const float* x, int64_t n, float largest, float inverse_temperatu
   }
   return total;
 }
+
+int64_t collect_at_least(const float* x, int64_t n, float threshold, int32_t* out) {
+  const F limit = f_set(threshold);
+  int64_t count = 0, i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (uint32_t bits = f_at_least_bits(f_load(x + i), limit); bits != 0; bits &= bits - 1) {
+      out[count++] = static_cast<int32_t>(i) + __builtin_ctz(bits);
+    }
+  }
+  for (; i < n; ++i) {
+    if (x[i] >= threshold) out[count++] = static_cast<int32_t>(i);
+  }
+  return count;
+}

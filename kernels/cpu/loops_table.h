@@ -38,6 +38,7 @@ constexpr KernelTable make_table() {
   t.largest = largest_of;
   t.argmax = argmax;
   t.exp_sum = exp_sum;
+  t.collect_at_least = collect_at_least;
   return t;
 }
 

@@ -43,8 +43,9 @@ inline float f_largest(F a) {
   const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
 }
-// Bit i: lane i of a >= b.
+// Bit i tells of lane i.
 inline uint32_t f_equal_bits(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+inline uint32_t f_at_least_bits(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 // x * 2^n for whole n in [-127, 127]; n = -127 gives zero.
 inline F f_scale2(F x, F n) {
   const __m512i e = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23);
