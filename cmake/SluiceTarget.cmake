@@ -6,12 +6,13 @@ function(sluice_library name)
   target_link_libraries(${name} PUBLIC sluice_flags ${ARG_DEPS})
 endfunction()
 
-# sluice_test(NAME SOURCES a_test.cc … DEPS …): one GoogleTest binary, registered with ctest as a whole.
+# sluice_test(NAME SOURCES a_test.cc … DEPS … [THREADS]): one GoogleTest binary, registered with ctest as
+# a whole. THREADS: it has threads in it, so it runs under the thread sanitizer too.
 function(sluice_test name)
   if(NOT SLUICE_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "THREADS" "TIMEOUT" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE sluice_flags ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
@@ -19,6 +20,10 @@ function(sluice_test name)
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
   else()
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  endif()
+  if(ARG_THREADS)
+    set_tests_properties(${name} PROPERTIES LABELS threads)
+    add_dependencies(threaded_tests ${name})
   endif()
 endfunction()
 

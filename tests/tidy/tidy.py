@@ -34,8 +34,7 @@ ROOMS = [
     ("kernels/cuda/", ["kernels/cpu/"], "devices do not know one another"),
     ("server/net/", ["kernels/", "models/", "engine/", "server/wire/", "server/text/", "server/api/"],
      "HTTP knows no model word"),
-    ("server/wire/", ["models/", "server/net/", "server/text/", "server/api/"],
-     "JSON to structs and back, nothing else"),
+    ("server/wire/", ["models/", "server/text/", "server/api/"], "JSON to structs and back, nothing else"),
     ("server/text/", ["engine/", "server/net/", "server/wire/", "server/api/"],
      "text knows no HTTP and no engine"),
     ("engine/scheduler.", ["kernels/", "models/"], "the scheduler is pure"),
@@ -56,7 +55,7 @@ DOORS = [
      "nlohmann JSON"),
     (r"prometheus/", ["server/metrics", "router/metrics", "tests/"], "prometheus-cpp"),
     (r"(server/text/)?text_ffi\.h", ["server/text/", "tests/server/text/"], "the Rust crate"),
-    (r"spdlog/|fmt/", ["base/log."], "spdlog"),
+    (r"spdlog/", ["base/log."], "spdlog"),
     (r"CLI/", ["server/options", "router/options", "bench/", "deploy/"], "CLI11"),
     (r"cuda|cublas|nccl|nvtx", ["kernels/cuda/"], "CUDA"),
 ]
