@@ -1,5 +1,5 @@
-// Broken invariants stop the process with both values in the message; the pod restarts. Never for input from outside:
-// what the world can cause is an Error (base/result.h). Any thread.
+// Broken invariants stop the process with both values in the message; the pod restarts. Never for input from
+// outside: what the world can cause is an Error (base/result.h). Any thread.
 #pragma once
 
 #include <cstdio>
@@ -8,7 +8,8 @@
 
 namespace sluice {
 
-[[noreturn]] inline void check_failed(const char* file, int line, const char* text, const std::string& values) {
+[[noreturn]] inline void check_failed(const char* file, int line, const char* text,
+                                      const std::string& values) {
   std::fprintf(stderr, "%s:%d: CHECK failed: %s %s\n", file, line, text, values.c_str());
   std::fflush(stderr);
   std::abort();
@@ -29,12 +30,13 @@ std::string check_values(const A& a, const B& b) {
       ::sluice::check_failed(__FILE__, __LINE__, #condition, "");                                       \
   } while (0)
 
-#define SLUICE_CHECK_OP(a, op, b)                                                                       \
-  do {                                                                                                  \
-    const auto& check_a = (a);                                                                          \
-    const auto& check_b = (b);                                                                          \
-    if (!(check_a op check_b)) [[unlikely]]                                                             \
-      ::sluice::check_failed(__FILE__, __LINE__, #a " " #op " " #b, ::sluice::check_values(check_a, check_b)); \
+#define SLUICE_CHECK_OP(a, op, b)                                       \
+  do {                                                                  \
+    const auto& check_a = (a);                                          \
+    const auto& check_b = (b);                                          \
+    if (!(check_a op check_b)) [[unlikely]]                             \
+      ::sluice::check_failed(__FILE__, __LINE__, #a " " #op " " #b,     \
+                             ::sluice::check_values(check_a, check_b)); \
   } while (0)
 
 #define SLUICE_CHECK_EQ(a, b) SLUICE_CHECK_OP(a, ==, b)

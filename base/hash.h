@@ -1,6 +1,7 @@
-// The one 64-bit hash of the house: chained block hashes of the prefix cache, shared byte for byte by engine and router.
-// wyhash-style multiply-and-fold (https://github.com/wangyi-fudan/wyhash, public domain construction): fast, not
-// cryptographic; whoever trusts a match compares the content. Values are stable across processes and releases.
+// The one 64-bit hash of the house: chained block hashes of the prefix cache, shared byte for byte by engine
+// and router. wyhash-style multiply-and-fold (https://github.com/wangyi-fudan/wyhash, public domain
+// construction): fast, not cryptographic; whoever trusts a match compares the content. Values are stable
+// across processes and releases.
 #pragma once
 
 #include <cstddef>

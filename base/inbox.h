@@ -1,5 +1,6 @@
-// A bounded many-to-one queue: the only way between threads. Producers never wait: a full inbox is an answer the caller
-// passes on. One consumer thread drains it whole; it may sleep until something comes or a time passes.
+// A bounded many-to-one queue: the only way between threads. Producers never wait: a full inbox is an answer
+// the caller passes on. One consumer thread drains it whole; it may sleep until something comes or a time
+// passes.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,6 @@
-// Log lines: time, level, one sentence. A thin door to spdlog so that nothing else in the house names it. Any thread.
-// Text that came from outside goes through `safe`, so that it cannot move a terminal's cursor or forge a line.
+// Log lines: time, level, one sentence. A thin door to spdlog so that nothing else in the house names it. Any
+// thread. Text that came from outside goes through `safe`, so that it cannot move a terminal's cursor or
+// forge a line.
 #pragma once
 
 #include <spdlog/spdlog.h>
@@ -18,7 +19,8 @@ void warn(spdlog::format_string_t<A...> format, A&&... a) { spdlog::warn(format,
 template <class... A>
 void error(spdlog::format_string_t<A...> format, A&&... a) { spdlog::error(format, std::forward<A>(a)...); }
 
-// Lines go to stderr from here on. `level`: debug, info, warning, error. False when the level is not one of these.
+// Lines go to stderr from here on. `level`: debug, info, warning, error. False when the level is not one of
+// these.
 bool start(std::string_view level);
 
 // `text` with control characters and non-ASCII escaped, cut after `limit` bytes.

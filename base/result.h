@@ -1,5 +1,5 @@
-// What the world can do to us, as a value: a Result holds a T or an Error whose message tells the user what to change.
-// One file (server/wire/error_body) turns codes into HTTP statuses.
+// What the world can do to us, as a value: a Result holds a T or an Error whose message tells the user what
+// to change. One file (server/wire/error_body) turns codes into HTTP statuses.
 #pragma once
 
 #include <optional>
@@ -88,7 +88,8 @@ class [[nodiscard]] Status {
   } while (0)
 
 // SLUICE_ASSIGN(auto file, MappedFile::open(path));
-#define SLUICE_ASSIGN(target, expression) SLUICE_ASSIGN_(target, expression, SLUICE_CAT_(sluice_result_, __LINE__))
+#define SLUICE_ASSIGN(target, expression) \
+  SLUICE_ASSIGN_(target, expression, SLUICE_CAT_(sluice_result_, __LINE__))
 #define SLUICE_ASSIGN_(target, expression, name) \
   auto name = (expression);                      \
   if (!name.ok()) return std::move(name).error(); \

@@ -1,9 +1,10 @@
-// The engine as the server sees it: submit, cancel, listen to events, read statistics. Owns the loop thread, the scheduler,
-// the KV bookkeeping and the runner.
+// The engine as the server sees it: submit, cancel, listen to events, read statistics. Owns the loop thread,
+// the scheduler, the KV bookkeeping and the runner.
 #pragma once
 
+#include <chrono>
 #include <memory>
-#include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "engine/model_runner.h"
@@ -15,7 +16,8 @@ namespace sluice {
 
 class Engine;
 
-// Holds a request's place; destroying it cancels the request if it still runs. Movable. Must not outlive the engine.
+// Holds a request's place; destroying it cancels the request if it still runs. Movable. Must not outlive the
+// engine.
 class RequestHandle {
  public:
   RequestHandle() = default;
@@ -35,27 +37,34 @@ class RequestHandle {
 
 class Engine {
  public:
-  // Starts the loop thread. `options` has been checked against the runner's facts (max_model_len filled in).
-  static Result<std::unique_ptr<Engine>> start(const EngineOptions& options, std::unique_ptr<ModelRunner> runner);
-  virtual ~Engine() = default;  // cancels everything, joins the loop
+  // Starts the loop thread. Checks the options by themselves and against the runner's facts; max_model_len 0
+  // becomes the runner's. The error tells the fix.
+  static Result<std::unique_ptr<Engine>> start(const EngineOptions& options,
+                                               std::unique_ptr<ModelRunner> runner);
+  virtual ~Engine() = default;  // cancels everything (final events are posted), joins the loop
 
-  // Any thread. Refused at once, without an event: kInvalidArgument (a value or a token id out of range, an empty prompt),
-  // kContextLength (prompt alone or prompt + max_tokens over max_model_len, with both lengths), kInvalidArgument for what
-  // could never fit the KV cache, kOverloaded (queue full, with retry_after_s), kUnavailable (draining).
+  // Any thread. Refused at once, without an event: kInvalidArgument (a value or a token id out of range, an
+  // empty prompt), kContextLength (prompt alone or prompt + max_tokens over max_model_len, with both
+  // lengths), kInvalidArgument for what could never fit the KV cache, kOverloaded (queue full, with
+  // retry_after_s), kUnavailable (draining).
   virtual Result<RequestHandle> submit(Request request) = 0;
   virtual void cancel(RequestId id) = 0;
 
   // Any thread.
   virtual EngineStats stats() const = 0;
   virtual const EngineOptions& options() const = 0;
-  // Tokens computed in each step since the last call (bounded: the newest 4096), for vllm:iteration_tokens_total.
+  // Tokens computed in each step since the last call (bounded: the newest 4096), for
+  // vllm:iteration_tokens_total.
   virtual std::vector<int32_t> take_step_tokens() = 0;
-  // False when there is work but no step has ended for `stall`: the loop hangs.
+  // False when there has been work for `stall` and no step has ended: the loop hangs.
   virtual bool makes_progress(std::chrono::milliseconds stall) const = 0;
 
   // Refuses new requests from now on; running and waiting ones go on.
   virtual void begin_drain() = 0;
-  virtual bool idle() const = 0;
+  virtual bool idle() const = 0;  // nothing is running or waiting
+
+ protected:
+  RequestHandle handle(RequestId id) { return {this, id}; }
 };
 
 }  // namespace sluice

@@ -1,5 +1,5 @@
-// Runs a plan: the seam between the scheduler's decisions and a device. The real one drives Model and Backend, the simulated
-// one a cost model. Engine thread only.
+// Runs a plan: the seam between the scheduler's decisions and a device. The real one drives Model and
+// Backend, the simulated one a cost model. Engine thread only.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ struct RunnerFacts {
   std::string device;
 };
 
-// A step as the runner needs it: the flat batch, and how to sample each of batch.sample_rows. Valid until collected.
+// A step as the runner needs it: the flat batch, and how to sample each of batch.sample_rows. Valid until
+// collected.
 struct RunnerStep {
   StepBatch batch;
   std::span<const SamplingRow> sampling;  // [R]

@@ -1,6 +1,6 @@
 // What the outside asks of the engine and what it hears back: values both ways, no JSON, no text.
-// A Request is made on an I/O thread, moved to the engine and never changes. Events come back by value, one post per step
-// and sink.
+// A Request is made on an I/O thread, moved to the engine and never changes. Events come back by value, one
+// post per step and sink.
 #pragma once
 
 #include <chrono>
@@ -37,11 +37,12 @@ struct SamplingParams {
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kDeadline, kError };
 
-// Of one request's tokens in one step; the last one has finish_reason != kNone. `tokens` may be empty in the last.
+// Of one request's tokens in one step; the last one has finish_reason != kNone. `tokens` may be empty in the
+// last.
 struct TokenEvent {
   RequestId id = 0;
   uint64_t tag = 0;                    // the submitter's own mark
-  std::vector<SampledToken> tokens;    // the token that ended the answer (EOS, stop id) is the last, so the text floor drops it
+  std::vector<SampledToken> tokens;    // the one that ended the answer (EOS, stop id) is last; text drops it
   FinishReason finish_reason = FinishReason::kNone;
   int32_t stop_token = -1;             // the EOS or stop id that ended it, or -1
   Error error;                         // with kError

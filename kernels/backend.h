@@ -1,15 +1,16 @@
 // THE contract between models and devices: about sixteen coarse operations over ragged batches.
 //
-// Shapes use one alphabet: T tokens in the step, S sequences, R rows to sample, E model width, H query heads, K kv heads,
-// D head size, F mlp width, V vocabulary, B tokens per block. Activations are `activation_dtype()` (f32 on the CPU).
+// Shapes use one alphabet: T tokens in the step, S sequences, R rows to sample, E model width, H query heads,
+// K kv heads, D head size, F mlp width, V vocabulary, B tokens per block. Activations are
+// `activation_dtype()` (f32 on the CPU).
 //
 // Promises of every backend:
-//  - Row independence: row t of every result depends on row t of the inputs alone (for attention: on that token's own
-//    context), with the same sequence of floating-point operations whatever the other rows, the split into chunks, the
-//    number of threads. So a greedy answer under load equals the answer alone, bit for bit. Different instruction sets may
-//    differ in the last bits.
-//  - No allocation in an operation once it has run at its largest size; operations are issued by one thread and complete
-//    in order; results may be read by the host after `synchronize`.
+//  - Row independence: row t of every result depends on row t of the inputs alone (for attention: on that
+//    token's own context), with the same sequence of floating-point operations whatever the other rows, the
+//    split into chunks, the number of threads. So a greedy answer under load equals the answer alone, bit for
+//    bit. Different instruction sets may differ in the last bits.
+//  - No allocation in an operation once it has run at its largest size; operations are issued by one thread
+//    and complete in order; results may be read by the host after `synchronize`.
 //  - Shapes are checked by CHECK: a wrong one is our bug. Only load-time calls return errors.
 #pragma once
 
@@ -34,7 +35,8 @@ class Buffer {
   virtual size_t size() const = 0;
 };
 
-// A matrix [rows = outputs, columns = inputs] as it lies in a model file, row after row, blocks along the columns.
+// A matrix [rows = outputs, columns = inputs] as it lies in a model file, row after row, blocks along the
+// columns.
 struct HostWeight {
   const std::byte* bytes = nullptr;
   WeightFormat format = WeightFormat::kF32;
@@ -62,9 +64,10 @@ class Weight {
   int64_t rows_, columns_;
 };
 
-// What a step computes, flat. All pointers are host memory, valid until the step's results have been collected; a device
-// backend copies them in `stage`. Sequence s owns tokens [query_start[s], query_start[s + 1]); its tokens are consecutive
-// positions ending at context_lengths[s] - 1.
+// What a step computes, flat. All pointers are host memory, valid until the step's results have been
+// collected; a device backend copies them in `stage`. Sequence s owns tokens
+// [query_start[s], query_start[s + 1]); its tokens are consecutive positions ending at
+// context_lengths[s] - 1.
 struct StepBatch {
   std::span<const int32_t> token_ids;        // [T]
   std::span<const int32_t> positions;        // [T]
@@ -95,8 +98,9 @@ struct AttentionShape {
 
 enum class Activation : uint8_t { kSilu, kGeluTanh };
 
-// How one row of logits becomes a token. Applied in vLLM's order: allowed mask and logit_bias, penalties, temperature,
-// min_p, top_k, top_p, draw. temperature < 1e-5 means greedy: the lowest id among the largest logits.
+// How one row of logits becomes a token. Applied in vLLM's order: allowed mask and logit_bias, penalties,
+// temperature, min_p, top_k, top_p, draw. temperature < 1e-5 means greedy: the lowest id among the largest
+// logits.
 struct SamplingRow {
   float temperature = 1.0F;
   int top_k = 0;        // <= 0: off
@@ -144,8 +148,8 @@ class Backend {
   virtual Result<std::unique_ptr<Buffer>> allocate(size_t bytes) = 0;
   virtual void copy_to_device(std::byte* to, const void* from, size_t bytes) = 0;
   virtual void copy_to_host(void* to, const std::byte* from, size_t bytes) = 0;
-  // Packs a matrix for `matmul` (and `embed`). `parts` are stacked along the rows, all with the same columns: Q, K and V, or
-  // gate and up, become one matrix. Formats may differ. The bytes may go away afterwards.
+  // Packs a matrix for `matmul` (and `embed`). `parts` are stacked along the rows, all with the same columns:
+  // Q, K and V, or gate and up, become one matrix. Formats may differ. The bytes may go away afterwards.
   virtual Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) = 0;
 
   // ---- a step ----
@@ -157,20 +161,25 @@ class Backend {
   // out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * scale               x, out [T, E], scale [E] f32
   virtual void rms_norm(TensorView x, const float* scale, float eps, TensorView out) = 0;
   // residual[t] += delta[t]; out[t] = rms_norm(residual[t])        all [T, E]
-  virtual void add_rms_norm(TensorView residual, TensorView delta, const float* scale, float eps, TensorView out) = 0;
+  virtual void add_rms_norm(TensorView residual, TensorView delta, const float* scale, float eps,
+                            TensorView out) = 0;
   // In place, over each of `heads` runs of D columns.              x [T, heads * D], scale [D] f32
   virtual void head_norm(TensorView x, int heads, int head_size, const float* scale, float eps) = 0;
-  // out[t][o] = sum_i w[o][i] * x[t][i] + bias[o]                  x [T, in], out [T, out], bias [out] f32 or null
+  // out[t][o] = sum_i w[o][i] * x[t][i] + bias[o]                  x [T, in], out [T, out],
+  //                                                                bias [out] f32 or null
   virtual void matmul(const Weight& w, TensorView x, const float* bias, TensorView out) = 0;
-  // cos and sin of positions[t] * inverse_frequencies[i], times attention_factor: out [T, D] = D/2 cosines, D/2 sines, f32.
+  // cos and sin of positions[t] * inverse_frequencies[i], times attention_factor: out [T, D] = D/2 cosines,
+  // D/2 sines, f32.
   virtual void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies,
                            float attention_factor, TensorView out) = 0;
-  // Rotates q and k in place, then writes k and v of each token into its slot.     qkv [T, (H + 2K) * D], angles [T, D]
-  virtual void rope_store_kv(const StepBatch& batch, const AttentionShape& shape, RopeStyle style, TensorView angles,
-                             TensorView qkv, const KvView& cache) = 0;
-  // out[t] = softmax(scale * q[t] . K) V over the token's own context, causal, read from the cache.   out [T, H * D]
-  virtual void attention(const StepBatch& batch, const AttentionShape& shape, TensorView qkv, const KvView& cache,
-                         TensorView out) = 0;
+  // Rotates q and k in place, then writes k and v of each token into its slot.
+  //                                                                qkv [T, (H + 2K) * D], angles [T, D]
+  virtual void rope_store_kv(const StepBatch& batch, const AttentionShape& shape, RopeStyle style,
+                             TensorView angles, TensorView qkv, const KvView& cache) = 0;
+  // out[t] = softmax(scale * q[t] . K) V over the token's own context, causal, read from the cache.
+  //                                                                out [T, H * D]
+  virtual void attention(const StepBatch& batch, const AttentionShape& shape, TensorView qkv,
+                         const KvView& cache, TensorView out) = 0;
   // out[t] = activation(gate[t]) * up[t]                           gate_up [T, 2F] (gate first), out [T, F]
   virtual void gated_activation(Activation kind, TensorView gate_up, TensorView out) = 0;
   // out[r] = x[rows[r]]                                            x [T, E], out [R, E]

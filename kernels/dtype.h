@@ -69,7 +69,8 @@ inline uint16_t f32_to_bf16(float f) {
 inline float f16_to_f32(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000U) << 16;
   const uint32_t magnitude = h & 0x7fffU;
-  if (magnitude >= 0x7c00U) return __builtin_bit_cast(float, sign | 0x7f800000U | ((magnitude & 0x3ffU) << 13));
+  if (magnitude >= 0x7c00U)
+    return __builtin_bit_cast(float, sign | 0x7f800000U | ((magnitude & 0x3ffU) << 13));
   if (magnitude >= 0x400U) return __builtin_bit_cast(float, sign | ((magnitude + 0x1c000U) << 13));
   const float small = static_cast<float>(magnitude) * 0x1p-24f;  // subnormal or zero
   return sign != 0 ? -small : small;

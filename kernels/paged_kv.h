@@ -1,12 +1,13 @@
 // The layout of the paged KV cache: the one place for all devices. Owns no memory, counts no references.
 //
-// A layer has two arrays of N blocks, keys and values. A block holds B tokens; within a block the K kv heads follow one
-// another, each a "page":
-//   key page    [D / P][B][P]   P = 4 / bytes per element values side by side, so that one 32-bit lane of a SIMD register
-//   value page  [B / P][D][P]   holds what one dot-product instruction consumes (f32: 1, f16 and bf16: 2, int8: 4)
-// Keys lie with tokens in the fast direction (a dot product yields B scores at once), values with D in the fast direction
-// (a weighted sum yields D outputs at once). With int8 each page is followed by B f32 scales, one per token:
-// value = element * scale.
+// A layer has two arrays of N blocks, keys and values. A block holds B tokens; within a block the K kv heads
+// follow one another, each a "page":
+//   key page    [D / P][B][P]   P = 4 / bytes per element values side by side, so that one 32-bit lane of
+//   value page  [B / P][D][P]   a SIMD register holds what one dot-product instruction consumes
+//                               (f32: 1, f16 and bf16: 2, int8: 4)
+// Keys lie with tokens in the fast direction (a dot product yields B scores at once), values with D in the
+// fast direction (a weighted sum yields D outputs at once). With int8 each page is followed by B f32 scales,
+// one per token: value = element * scale.
 // A token's slot is block id * B + its place within the block.
 #pragma once
 
@@ -49,10 +50,12 @@ struct KvView {
   int64_t block_count = 0;  // N
 
   std::byte* key_page(int64_t block, int kv_head) const {
-    return keys + block * static_cast<int64_t>(layout.block_bytes()) + kv_head * static_cast<int64_t>(layout.page_bytes());
+    return keys + block * static_cast<int64_t>(layout.block_bytes()) +
+           kv_head * static_cast<int64_t>(layout.page_bytes());
   }
   std::byte* value_page(int64_t block, int kv_head) const {
-    return values + block * static_cast<int64_t>(layout.block_bytes()) + kv_head * static_cast<int64_t>(layout.page_bytes());
+    return values + block * static_cast<int64_t>(layout.block_bytes()) +
+           kv_head * static_cast<int64_t>(layout.page_bytes());
   }
   // int8 only: the scales behind a page, [B].
   static float* scales(std::byte* page, const KvLayout& layout) {

@@ -1,5 +1,5 @@
-// A view of device memory with a type and up to three dimensions, row-major; rows may be further apart than they are
-// wide, so that a slice of columns is a view too. Owns nothing.
+// A view of device memory with a type and up to three dimensions, row-major; rows may be further apart than
+// they are wide, so that a slice of columns is a view too. Owns nothing.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
-// A loaded model: weights packed for one backend, and the forward pass over a ragged batch. Engine thread (or its rank's).
+// A loaded model: weights packed for one backend, and the forward pass over a ragged batch. Engine thread (or
+// its rank's).
 #pragma once
 
 #include <functional>
@@ -17,8 +18,8 @@ class Model {
   virtual ~Model() = default;
   const ModelConfig& config() const { return config_; }
 
-  // Runs every token of the batch, writes their keys and values into `cache` (one view per layer), and the logits of
-  // batch.sample_rows into logits [R, V] f32. The batch is already staged.
+  // Runs every token of the batch, writes their keys and values into `cache` (one view per layer), and the
+  // logits of batch.sample_rows into logits [R, V] f32. The batch is already staged.
   virtual void forward(const StepBatch& batch, std::span<const KvView> cache, TensorView logits) = 0;
 
   virtual size_t weight_bytes() const = 0;
@@ -29,14 +30,14 @@ class Model {
 };
 
 struct LoadModelOptions {
-  int max_tokens_per_step = 2048;                      // the largest T `forward` will see; sizes the activations
+  int max_tokens_per_step = 2048;  // the largest T `forward` will see; sizes the activations
   int max_rows_to_sample = 256;                        // the largest R
   std::function<void(double fraction)> on_progress;    // called from the loading thread, rising to 1
 };
 
-// Packs the weights for `backend`, which must outlive the model. kUnsupported for an unknown architecture, with the list of
-// known ones.
-Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const TensorSource& tensors, Backend& backend,
-                                          const LoadModelOptions& options);
+// Packs the weights for `backend`, which must outlive the model. kUnsupported for an unknown architecture,
+// with the list of known ones.
+Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const TensorSource& tensors,
+                                          Backend& backend, const LoadModelOptions& options);
 
 }  // namespace sluice

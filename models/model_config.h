@@ -1,5 +1,5 @@
-// What a model file says about the model, in one form whatever the file's format. Values only; checked by whoever reads the
-// file (`check` below), so that everything above may trust them.
+// What a model file says about the model, in one form whatever the file's format. Values only; checked by
+// whoever reads the file (`check` below), so that everything above may trust them.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ struct RopeConfig {
   float beta_slow = 1.0F;               // yarn
   float attention_factor = 0.0F;        // yarn; 0: computed from the factor
   int original_context = 0;             // llama3, yarn
-  std::vector<float> frequency_divisors;  // GGUF rope_freqs.weight [D/2]: theirs instead of the scaling formula
+  std::vector<float> frequency_divisors;  // GGUF rope_freqs.weight [D/2]: in place of the scaling formula
 };
 
 struct ModelConfig {
@@ -51,7 +51,8 @@ struct ModelConfig {
 // An Error naming the field when a value is out of its bounds or two of them contradict each other.
 Status check(const ModelConfig& config);
 
-// A GGUF's embedded vocabulary, or the bytes of a tokenizer.json: the text floor builds the same tokenizer from either.
+// A GGUF's embedded vocabulary, or the bytes of a tokenizer.json: the text floor builds the same tokenizer
+// from either.
 struct GgufVocabulary {
   std::string model;  // tokenizer.ggml.model: "gpt2" (byte-level BPE), "llama" (SentencePiece)
   std::string pre;    // tokenizer.ggml.pre

@@ -24,8 +24,8 @@ Result<ModelFiles> open_model_files(const std::string& path);
 // GGUF v2 and v3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
 Result<ModelFiles> open_gguf(const std::string& path);
 
-// Hugging Face directory layout: config.json, model.safetensors or model.safetensors.index.json, tokenizer.json,
-// tokenizer_config.json, chat_template.jinja, generation_config.json.
+// Hugging Face directory layout: config.json, model.safetensors or model.safetensors.index.json,
+// tokenizer.json, tokenizer_config.json, chat_template.jinja, generation_config.json.
 Result<ModelFiles> open_hugging_face_directory(const std::string& path);
 
 }  // namespace sluice

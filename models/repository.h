@@ -1,6 +1,6 @@
-// Where a model comes from: turns MODEL of the command line into a path on this machine, downloading into the on-disk
-// cache (the Hugging Face hub's own layout under HF_HOME, shared with other tools) when it must. Knows the hub's URL
-// scheme, not HTTP: bytes come through `Fetcher`, which server/net implements.
+// Where a model comes from: turns MODEL of the command line into a path on this machine, downloading into the
+// on-disk cache (the Hugging Face hub's own layout under HF_HOME, shared with other tools) when it must.
+// Knows the hub's URL scheme, not HTTP: bytes come through `Fetcher`, which server/net implements.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,7 @@ class Fetcher {
 struct RepositoryOptions {
   std::string endpoint = "https://huggingface.co";  // HF_ENDPOINT
   std::string token;                                // HF_TOKEN
-  std::string cache_directory;                      // HF_HUB_CACHE, or HF_HOME + "/hub", or ~/.cache/huggingface/hub
+  std::string cache_directory;  // HF_HUB_CACHE, or HF_HOME + "/hub", or ~/.cache/huggingface/hub
   std::string download_directory;                   // for plain URLs: ~/.cache/sluice/models
   int parallel_downloads = 4;
   int attempts = 4;                                 // per file, resuming where it stopped
@@ -53,9 +53,11 @@ struct DownloadProgress {
   int64_t done_bytes = 0, total_bytes = 0;  // of the whole download
 };
 
-// `model`: a path; org/name[@revision]; hf://org/name[@revision][/file.gguf]; http(s)://…​.gguf. A repository that holds
-// only GGUF files needs the file's name when there are several. kNotFound, kUnauthorized, kIo say what to change.
-Result<std::string> resolve_model(const std::string& model, const RepositoryOptions& options, Fetcher& fetcher,
+// `model`: a path; org/name[@revision]; hf://org/name[@revision][/file.gguf]; http(s)://….gguf. A
+// repository that holds only GGUF files needs the file's name when there are several. kNotFound,
+// kUnauthorized, kIo say what to change.
+Result<std::string> resolve_model(const std::string& model, const RepositoryOptions& options,
+                                  Fetcher& fetcher,
                                   const std::function<void(const DownloadProgress&)>& on_progress);
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
-// Named tensors of an opened model, by their Hugging Face names ("model.layers.0.self_attn.q_proj.weight"); a GGUF source
-// translates. The views stay valid as long as the source lives (the files are mapped, not copied). Read-only: any thread.
+// Named tensors of an opened model, by their Hugging Face names ("model.layers.0.self_attn.q_proj.weight"); a
+// GGUF source translates. The views stay valid as long as the source lives (the files are mapped, not
+// copied). Read-only: any thread.
 #pragma once
 
 #include <string>

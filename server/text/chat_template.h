@@ -1,5 +1,6 @@
-// Renders a conversation with the model's own Jinja template, as transformers' apply_chat_template does. Immutable after
-// compiling: any thread. A template is hostile code: output size and steps are bounded, it can reach nothing but its input.
+// Renders a conversation with the model's own Jinja template, as transformers' apply_chat_template does.
+// Immutable after compiling: any thread. A template is hostile code: output size and steps are bounded, it
+// can reach nothing but its input.
 #pragma once
 
 #include <memory>
@@ -16,9 +17,10 @@ class ChatTemplate {
   // From source.chat_template; when that is empty, ChatML.
   static Result<std::shared_ptr<const ChatTemplate>> compile(const TokenizerSource& source);
   virtual ~ChatTemplate() = default;
-  // `variables_json`: an object with messages, and as the request has them tools, documents, add_generation_prompt,
-  // continue_final_message and the members of chat_template_kwargs. bos_token and eos_token are added here.
-  // kInvalidArgument with the template's own words when it refuses (raise_exception).
+  // `variables_json`: an object with messages, and as the request has them tools, documents,
+  // add_generation_prompt, continue_final_message and the members of chat_template_kwargs. bos_token and
+  // eos_token are added here. kInvalidArgument with the template's own words when it refuses
+  // (raise_exception).
   virtual Result<std::string> render(std::string_view variables_json) const = 0;
 };
 

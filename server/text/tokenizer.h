@@ -1,5 +1,5 @@
-// Text to token ids and back, over the Rust crate's C ABI (text_ffi.h). Built from a tokenizer.json or a GGUF's embedded
-// vocabulary. Immutable after loading: any thread.
+// Text to token ids and back, over the Rust crate's C ABI (text_ffi.h). Built from a tokenizer.json or a
+// GGUF's embedded vocabulary. Immutable after loading: any thread.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,11 @@ class Tokenizer {
   static Result<std::shared_ptr<const Tokenizer>> load(const TokenizerSource& source);
   virtual ~Tokenizer() = default;
 
-  // `add_special`: as the model's post-processor says (BOS for Llama). `parse_special`: text that spells a special token
-  // becomes that token: true for a rendered chat template, false for a client's own text. Invalid UTF-8 is replaced by
-  // U+FFFD first.
-  virtual Result<std::vector<int32_t>> encode(std::string_view text, bool add_special, bool parse_special) const = 0;
+  // `add_special`: as the model's post-processor says (BOS for Llama). `parse_special`: text that spells a
+  // special token becomes that token: true for a rendered chat template, false for a client's own text.
+  // Invalid UTF-8 is replaced by U+FFFD first.
+  virtual Result<std::vector<int32_t>> encode(std::string_view text, bool add_special,
+                                              bool parse_special) const = 0;
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
   // A token's own bytes, not always valid UTF-8 alone; for logprobs.
   virtual std::string token_bytes(int32_t id) const = 0;
@@ -32,8 +33,8 @@ class Tokenizer {
   virtual int32_t vocabulary() const = 0;
 };
 
-// The text of one answer as its tokens come: holds back incomplete UTF-8 and whatever may be the beginning of a stop string.
-// One per answer; one thread.
+// The text of one answer as its tokens come: holds back incomplete UTF-8 and whatever may be the beginning of
+// a stop string. One per answer; one thread.
 class Detokenizer {
  public:
   struct Options {

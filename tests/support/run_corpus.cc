@@ -1,5 +1,5 @@
-// Runs every file of a corpus folder (and every prefix of it at 64 cuts) through a fuzz target, so that the corpus is a
-// regression test with any compiler.
+// Runs every file of a corpus folder (and every prefix of it at 64 cuts) through a fuzz target, so that the
+// corpus is a regression test with any compiler.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -21,7 +21,8 @@ int main(int argc, char** argv) {
     const std::vector<char> bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
     for (size_t cut = 0; cut <= 64; ++cut) {
       // A copy of exactly the size, so that a sanitizer sees a read past its end.
-      const std::vector<uint8_t> piece(bytes.begin(), bytes.begin() + static_cast<long>(bytes.size() * cut / 64));
+      const std::vector<uint8_t> piece(bytes.begin(),
+                                       bytes.begin() + static_cast<long>(bytes.size() * cut / 64));
       LLVMFuzzerTestOneInput(piece.data(), piece.size());
     }
     ++files;

@@ -1,0 +1,82 @@
+#include "kernels/quant_blocks.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace sluice {
+namespace {
+
+constexpr WeightFormat kFormats[] = {
+    WeightFormat::kF32,  WeightFormat::kF16,  WeightFormat::kBF16, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
+    WeightFormat::kQ5_0, WeightFormat::kQ5_1, WeightFormat::kQ8_0, WeightFormat::kQ2_K, WeightFormat::kQ3_K,
+    WeightFormat::kQ4_K, WeightFormat::kQ5_K, WeightFormat::kQ6_K};
+
+std::optional<WeightFormat> format_named(const std::string& name) {
+  for (const auto f : kFormats) {
+    if (facts_of(f).name == name) return f;
+  }
+  return std::nullopt;
+}
+
+uint32_t take_u32(const char*& p) {
+  uint32_t v;
+  std::memcpy(&v, p, 4);
+  p += 4;
+  return v;
+}
+
+// The file is written by tests/golden/make_quant_golden.py with the gguf package.
+TEST(QuantBlocks, decodes_every_format_as_the_gguf_package_does) {
+  std::ifstream in("tests/golden/quant_blocks.bin", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  ASSERT_FALSE(bytes.empty());
+  int formats = 0;
+  for (const char* p = bytes.data(); p < bytes.data() + bytes.size(); ++formats) {
+    const uint32_t name_length = take_u32(p);
+    const std::string name(p, name_length);
+    p += name_length;
+    const uint32_t blocks = take_u32(p), block_bytes = take_u32(p), weights = take_u32(p);
+    const auto format = format_named(name);
+    ASSERT_TRUE(format) << name;
+    ASSERT_EQ(facts_of(*format).block_bytes, static_cast<int>(block_bytes)) << name;
+    ASSERT_EQ(facts_of(*format).block_weights, static_cast<int>(weights)) << name;
+    std::vector<float> got(blocks * weights), want(blocks * weights);
+    dequantize(*format, reinterpret_cast<const std::byte*>(p), static_cast<int64_t>(got.size()), got.data());
+    p += static_cast<size_t>(blocks) * block_bytes;
+    std::memcpy(want.data(), p, want.size() * 4);
+    p += want.size() * 4;
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-5 + 1e-5 * std::fabs(want[i])) << name << " " << i;
+  }
+  EXPECT_EQ(formats, 10);
+}
+
+TEST(QuantBlocks, what_was_quantised_comes_back_within_half_a_step) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal(0, 0.05F);
+  std::vector<float> weights(256), back(256);
+  for (auto& w : weights) w = normal(random);
+  const struct {
+    WeightFormat format;
+    float tolerance;
+  } cases[] = {{WeightFormat::kF32, 0},        {WeightFormat::kF16, 1e-4F},  {WeightFormat::kBF16, 1e-3F},
+               {WeightFormat::kQ4_0, 0.025F},  {WeightFormat::kQ4_1, 0.02F}, {WeightFormat::kQ5_0, 0.013F},
+               {WeightFormat::kQ5_1, 0.01F},   {WeightFormat::kQ8_0, 1e-3F}};
+  for (const auto& c : cases) {
+    std::vector<std::byte> bytes(256 / static_cast<size_t>(facts_of(c.format).block_weights) *
+                                 static_cast<size_t>(facts_of(c.format).block_bytes));
+    quantize(c.format, weights.data(), 256, bytes.data());
+    dequantize(c.format, bytes.data(), 256, back.data());
+    for (size_t i = 0; i < 256; ++i) ASSERT_NEAR(back[i], weights[i], c.tolerance) << facts_of(c.format).name << " " << i;
+  }
+}
+
+}  // namespace
+}  // namespace sluice
