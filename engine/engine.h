@@ -2,8 +2,9 @@
 // the scheduler, the KV bookkeeping and the runner.
 #pragma once
 
+#include <chrono>
 #include <memory>
-#include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "engine/model_runner.h"
@@ -36,10 +37,11 @@ class RequestHandle {
 
 class Engine {
  public:
-  // Starts the loop thread. `options` has been checked against the runner's facts (max_model_len filled in).
+  // Starts the loop thread. Checks the options by themselves and against the runner's facts; max_model_len 0
+  // becomes the runner's. The error tells the fix.
   static Result<std::unique_ptr<Engine>> start(const EngineOptions& options,
                                                std::unique_ptr<ModelRunner> runner);
-  virtual ~Engine() = default;  // cancels everything, joins the loop
+  virtual ~Engine() = default;  // cancels everything (final events are posted), joins the loop
 
   // Any thread. Refused at once, without an event: kInvalidArgument (a value or a token id out of range, an
   // empty prompt), kContextLength (prompt alone or prompt + max_tokens over max_model_len, with both
@@ -54,12 +56,15 @@ class Engine {
   // Tokens computed in each step since the last call (bounded: the newest 4096), for
   // vllm:iteration_tokens_total.
   virtual std::vector<int32_t> take_step_tokens() = 0;
-  // False when there is work but no step has ended for `stall`: the loop hangs.
+  // False when there has been work for `stall` and no step has ended: the loop hangs.
   virtual bool makes_progress(std::chrono::milliseconds stall) const = 0;
 
   // Refuses new requests from now on; running and waiting ones go on.
   virtual void begin_drain() = 0;
-  virtual bool idle() const = 0;
+  virtual bool idle() const = 0;  // nothing is running or waiting
+
+ protected:
+  RequestHandle handle(RequestId id) { return {this, id}; }
 };
 
 }  // namespace sluice

@@ -46,13 +46,14 @@ def tiny(name):
     with torch.no_grad():  # the usual initialisation is so small that attention hardly matters
         for key, p in model.named_parameters():
             p.copy_(torch.randn_like(p) * (0.3 if p.dim() > 1 else 0.2) + (1.0 if "norm" in key else 0.0))
-    model = model.to(dtype)
     folder = HERE / "models" / name
     shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder, max_shard_size="60KB" if name == "llama" else "1GB")
+    model.to(dtype).save_pretrained(folder, max_shard_size="60KB" if name == "llama" else "1GB")
+    # Read back, so that buffers which are not weights (rope frequencies) are not rounded to the file's type.
+    model = tf.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     ids = torch.randint(3, COMMON["vocab_size"], (1, 40))
     with torch.no_grad():
-        logits = model.float().eval()(ids).logits[0]
+        logits = model.eval()(ids).logits[0]
     (folder / "logits.json").write_text(json.dumps({
         "made_by": f"transformers {tf.__version__}", "ids": ids[0].tolist(),
         "logits": [[round(x, 5) for x in row] for row in logits.tolist()]}))

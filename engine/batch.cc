@@ -1,0 +1,99 @@
+#include "engine/batch.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/check.h"
+
+namespace sluice {
+
+Batch::Batch(const BatchLimits& limits)
+    : limits_(limits),
+      table_stride_(static_cast<size_t>((limits.max_model_len + limits.block_tokens - 1) / limits.block_tokens)),
+      block_table_(std::make_unique_for_overwrite<int32_t[]>(table_stride_ * static_cast<size_t>(limits.sequences))),
+      rows_(static_cast<size_t>(limits.sequences)) {
+  const auto tokens = static_cast<size_t>(limits.tokens);
+  const auto sequences = static_cast<size_t>(limits.sequences);
+  for (auto* per_token : {&token_ids_, &positions_}) per_token->reserve(tokens);
+  slots_.reserve(tokens);
+  query_start_.reserve(sequences + 1);
+  for (auto* per_sequence : {&context_lengths_, &sample_rows_}) per_sequence->reserve(sequences);
+  sampling_.reserve(sequences);
+  sampled_.reserve(sequences);
+}
+
+const RunnerStep& Batch::build(const Plan& plan) {
+  SLUICE_CHECK_LE(plan.tokens, limits_.tokens);
+  SLUICE_CHECK_LE(plan.items.size(), rows_.size());
+  for (auto* array : {&token_ids_, &positions_, &query_start_, &context_lengths_, &sample_rows_}) array->clear();
+  slots_.clear();
+  sampling_.clear();
+  sampled_.clear();
+
+  query_start_.push_back(0);
+  for (size_t i = 0; i < plan.items.size(); ++i) {
+    const PlanItem& item = plan.items[i];
+    append_tokens(item);
+    fill_table_row(i, *item.sequence);
+    if (item.samples) {
+      sample_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
+      append_sampling(*item.sequence);
+      sampled_.push_back(item.sequence);
+    }
+  }
+  step_.batch = {.token_ids = token_ids_,
+                 .positions = positions_,
+                 .slots = slots_,
+                 .query_start = query_start_,
+                 .context_lengths = context_lengths_,
+                 .block_table = {block_table_.get(), table_stride_ * plan.items.size()},
+                 .block_table_stride = static_cast<int64_t>(table_stride_),
+                 .sample_rows = sample_rows_};
+  step_.sampling = sampling_;
+  return step_;
+}
+
+void Batch::append_tokens(const PlanItem& item) {
+  const Sequence& s = *item.sequence;
+  SLUICE_CHECK_LE(item.first + item.count, s.length());
+  for (int32_t position = item.first; position < item.first + item.count; ++position) {
+    const int32_t block = s.blocks[static_cast<size_t>(position / limits_.block_tokens)];
+    token_ids_.push_back(s.tokens[static_cast<size_t>(position)]);
+    positions_.push_back(position);
+    slots_.push_back(int64_t{block} * limits_.block_tokens + position % limits_.block_tokens);
+  }
+  query_start_.push_back(static_cast<int32_t>(token_ids_.size()));
+  context_lengths_.push_back(item.first + item.count);
+}
+
+void Batch::fill_table_row(size_t row, const Sequence& s) {
+  SLUICE_CHECK_LE(s.blocks.size(), table_stride_);
+  Row& held = rows_[row];
+  if (held.id != s.id || held.version != s.blocks_version) held = {.id = s.id, .version = s.blocks_version};
+  std::copy(s.blocks.begin() + static_cast<int64_t>(held.blocks), s.blocks.end(),
+            block_table_.get() + row * table_stride_ + held.blocks);
+  held.blocks = s.blocks.size();
+}
+
+void Batch::append_sampling(const Sequence& s) {
+  const SamplingParams& p = s.request.sampling;
+  SamplingRow row{.temperature = p.temperature,
+                  .top_k = p.top_k,
+                  .top_p = p.top_p,
+                  .min_p = p.min_p,
+                  .repetition_penalty = p.repetition_penalty,
+                  .presence_penalty = p.presence_penalty,
+                  .frequency_penalty = p.frequency_penalty,
+                  .seed = p.seed,
+                  .draw_index = static_cast<uint64_t>(s.generated()),
+                  .logprobs = p.logprobs,
+                  .logit_bias = p.logit_bias};
+  if (p.repetition_penalty != 1.0F) row.prompt_tokens = s.prompt();
+  if (p.repetition_penalty != 1.0F || p.presence_penalty != 0 || p.frequency_penalty != 0) {
+    row.output_tokens = s.output();
+  }
+  if (s.generated() < p.min_tokens) row.banned_tokens = s.banned_until_min_tokens;
+  sampling_.push_back(row);
+}
+
+}  // namespace sluice

@@ -1,0 +1,52 @@
+// Turns a plan into the flat arrays a runner takes. Everything is sized once for the largest step; in the steady state a step
+// writes O(tokens + new blocks): a row of the block table is kept while the same sequence stands in it. Engine thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/model_runner.h"
+#include "engine/scheduler.h"
+
+namespace sluice {
+
+struct BatchLimits {
+  int tokens = 0;         // T
+  int sequences = 0;      // S
+  int max_model_len = 0;  // tokens of one sequence
+  int block_tokens = 16;  // B
+};
+
+class Batch {
+ public:
+  explicit Batch(const BatchLimits& limits);
+
+  // The step for `plan`; valid until the next build. Its sampling rows see the sequences' own tokens, which must not change
+  // before the step has been collected.
+  const RunnerStep& build(const Plan& plan);
+  // Which sequences the sampled tokens belong to, in order.
+  const std::vector<Sequence*>& sampled() const { return sampled_; }
+
+ private:
+  struct Row {  // what a row of the block table holds already
+    RequestId id = 0;
+    uint32_t version = 0;
+    size_t blocks = 0;
+  };
+  void append_tokens(const PlanItem& item);
+  void fill_table_row(size_t row, const Sequence& sequence);
+  void append_sampling(const Sequence& sequence);
+
+  const BatchLimits limits_;
+  const size_t table_stride_;
+  std::vector<int32_t> token_ids_, positions_, query_start_, context_lengths_, sample_rows_;
+  std::vector<int64_t> slots_;
+  std::unique_ptr<int32_t[]> block_table_;  // untouched rows cost no memory
+  std::vector<Row> rows_;
+  std::vector<SamplingRow> sampling_;
+  std::vector<Sequence*> sampled_;
+  RunnerStep step_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,194 @@
+#include "engine/core.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+
+namespace sluice {
+namespace {
+
+SchedulerOptions scheduler_options(const EngineOptions& o, const RunnerFacts& facts) {
+  return {.block_count = facts.block_count,
+          .block_tokens = facts.block_tokens,
+          .max_running = o.max_num_seqs,
+          .budget_tokens = o.max_num_batched_tokens,
+          .max_head_bypass = o.max_head_bypass,
+          .prefix_caching = o.enable_prefix_caching,
+          .by_priority = o.scheduling_policy == "priority",
+          .priority_aging_ms = o.priority_aging_ms};
+}
+
+BatchLimits batch_limits(const EngineOptions& o, const RunnerFacts& facts) {
+  return {.tokens = o.max_num_batched_tokens,
+          .sequences = o.max_num_seqs,
+          .max_model_len = o.max_model_len,
+          .block_tokens = facts.block_tokens};
+}
+
+bool contains(const std::vector<int32_t>& ids, int32_t id) { return std::ranges::find(ids, id) != ids.end(); }
+
+}  // namespace
+
+void Outbox::add(const std::shared_ptr<EventSink>& sink, TokenEvent event) {
+  size_t at = 0;  // few sinks: one per I/O thread
+  while (at < used_ && letters_[at].sink != sink) ++at;
+  if (at == used_) {
+    if (used_ == letters_.size()) letters_.emplace_back();
+    letters_[used_++].sink = sink;
+  }
+  letters_[at].events.push_back(std::move(event));
+}
+
+void Outbox::post() {
+  for (size_t i = 0; i < used_; ++i) {
+    letters_[i].sink->post(std::move(letters_[i].events));
+    letters_[i].events.clear();
+    letters_[i].sink.reset();
+  }
+  used_ = 0;
+}
+
+EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner)
+    : options_(options),
+      runner_(std::move(runner)),
+      eos_ids_(runner_->facts().eos_ids),
+      scheduler_(scheduler_options(options, runner_->facts())),
+      batch_(batch_limits(options, runner_->facts())),
+      pacer_(options.target_decode_latency_ms, options.max_num_batched_tokens, options.block_size) {}
+
+void EngineCore::add(RequestId id, Request request) {
+  SLUICE_CHECK(plan_ == nullptr);
+  auto s = std::make_unique<Sequence>();
+  s->id = id;
+  s->tokens = std::move(request.prompt);
+  s->prompt_length = s->length();
+  s->request = std::move(request);
+  const SamplingParams& sampling = s->request.sampling;
+  if (sampling.min_tokens > 0) {
+    s->banned_until_min_tokens = sampling.stop_token_ids;
+    if (!sampling.ignore_eos) {
+      s->banned_until_min_tokens.insert(s->banned_until_min_tokens.end(), eos_ids_.begin(), eos_ids_.end());
+    }
+  }
+  scheduler_.add(*s);
+  live_.emplace(id, std::move(s));
+}
+
+bool EngineCore::end(RequestId id, FinishReason reason, Clock::time_point now) {
+  SLUICE_CHECK(plan_ == nullptr);
+  const auto found = live_.find(id);
+  if (found == live_.end()) return false;
+  finish(*found->second, event_of(*found->second), reason, now);
+  return true;
+}
+
+void EngineCore::end_all(FinishReason reason, Clock::time_point now) {
+  while (!live_.empty()) end(live_.begin()->first, reason, now);
+}
+
+bool EngineCore::launch(Clock::time_point now) {
+  SLUICE_CHECK(plan_ == nullptr);
+  scheduler_.expired(now, expired_);
+  for (Sequence* s : expired_) finish(*s, event_of(*s), FinishReason::kDeadline, now);
+  if (!scheduler_.has_work()) return false;
+
+  plan_ = &scheduler_.plan(pacer_.prefill_limit());
+  for (const PlanItem& item : plan_->items) {
+    Sequence& s = *item.sequence;
+    if (s.first_scheduled == Clock::time_point{}) s.first_scheduled = now;
+  }
+  runner_->launch(batch_.build(*plan_));
+  return true;
+}
+
+void EngineCore::wait() {
+  SLUICE_CHECK(plan_ != nullptr);
+  sampled_ = runner_->collect();
+  SLUICE_CHECK_EQ(sampled_.size(), batch_.sampled().size());
+}
+
+void EngineCore::complete(Clock::time_point now, double step_seconds) {
+  SLUICE_CHECK(plan_ != nullptr);
+  pacer_.step_took(step_seconds, plan_->prefill_tokens, plan_->decode_sequences);
+  step_tokens_ = plan_->tokens;
+  last_step_ = now;
+  ++steps_;
+  scheduler_.complete();
+  plan_ = nullptr;
+  for (size_t i = 0; i < sampled_.size(); ++i) append_token(*batch_.sampled()[i], sampled_[i], now);
+}
+
+void EngineCore::append_token(Sequence& s, const SampledToken& token, Clock::time_point now) {
+  SLUICE_CHECK(token.id >= 0 && token.id < runner_->facts().vocabulary);
+  if (s.generated() == 0) s.first_token = now;
+  s.tokens.push_back(token.id);
+  ++generation_tokens_;
+  TokenEvent event = event_of(s);
+  event.tokens.push_back(token);
+  const FinishReason reason = judge(s, token.id);
+  if (reason == FinishReason::kNone) {
+    outbox_.add(s.request.sink, std::move(event));
+    return;
+  }
+  if (reason == FinishReason::kStop) event.stop_token = token.id;
+  finish(s, std::move(event), reason, now);
+}
+
+FinishReason EngineCore::judge(const Sequence& s, int32_t token) const {
+  const SamplingParams& p = s.request.sampling;
+  if (s.generated() >= p.min_tokens) {
+    if (!p.ignore_eos && is_eos(token)) return FinishReason::kStop;
+    if (contains(p.stop_token_ids, token)) return FinishReason::kStop;
+  }
+  return s.generated() >= p.max_tokens ? FinishReason::kLength : FinishReason::kNone;
+}
+
+bool EngineCore::is_eos(int32_t token) const { return contains(eos_ids_, token); }
+
+TokenEvent EngineCore::event_of(const Sequence& s) const {
+  TokenEvent event;
+  event.id = s.id;
+  event.tag = s.request.tag;
+  event.prompt_tokens = s.prompt_length;
+  event.cached_tokens = s.cached_tokens;
+  event.completion_tokens = s.generated();
+  event.first_scheduled = s.first_scheduled;
+  event.first_token = s.first_token;
+  return event;
+}
+
+void EngineCore::finish(Sequence& s, TokenEvent event, FinishReason reason, Clock::time_point now) {
+  event.finish_reason = reason;
+  event.finished = now;
+  ++finished_[static_cast<size_t>(reason)];
+  ++ended_;
+  scheduler_.remove(s);
+  outbox_.add(s.request.sink, std::move(event));
+  live_.erase(s.id);  // and with it `s`
+}
+
+EngineStats EngineCore::stats() const {
+  const SchedulerCounts& counts = scheduler_.counts();
+  const BlockPool& pool = scheduler_.pool();
+  EngineStats stats;
+  stats.running = static_cast<int>(scheduler_.running().size());
+  stats.waiting = static_cast<int>(scheduler_.waiting_count());
+  stats.waiting_prompt_tokens = counts.waiting_prompt_tokens;
+  stats.kv_blocks_total = pool.block_count();
+  stats.kv_blocks_used = pool.used_count();
+  stats.kv_blocks_cached = pool.cached_free_count();
+  stats.steps = steps_;
+  stats.prompt_tokens = counts.prompt_tokens;
+  stats.prompt_tokens_cached = counts.prompt_tokens_cached;
+  stats.generation_tokens = generation_tokens_;
+  stats.preemptions = counts.preemptions;
+  stats.prefix_cache_queries = counts.prefix_cache_queries;
+  stats.prefix_cache_hits = counts.prefix_cache_hits;
+  stats.finished = finished_;
+  stats.last_step = last_step_;
+  return stats;
+}
+
+}  // namespace sluice

@@ -1,0 +1,91 @@
+// One step of the engine after another: plan, launch, collect, judge, publish. Owns the live sequences, the scheduler, the
+// batch and the runner; no thread and no clock: time comes in, events go to the requests' sinks. Driven by Engine's loop, or
+// by a simulation with a virtual clock. One thread.
+//
+// A step is launch(), wait(), complete(); between them requests may not be added or cancelled.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/batch.h"
+#include "engine/model_runner.h"
+#include "engine/options.h"
+#include "engine/request.h"
+#include "engine/scheduler.h"
+#include "engine/stats.h"
+#include "engine/step_pacer.h"
+
+namespace sluice {
+
+// Gathers a step's events and posts them once per sink.
+class Outbox {
+ public:
+  void add(const std::shared_ptr<EventSink>& sink, TokenEvent event);
+  void post();
+
+ private:
+  struct Letter {
+    std::shared_ptr<EventSink> sink;
+    std::vector<TokenEvent> events;
+  };
+  std::vector<Letter> letters_;
+  size_t used_ = 0;  // letters_ beyond it are kept for their memory
+};
+
+class EngineCore {
+ public:
+  // `options` are complete and checked against the runner's facts.
+  EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner);
+
+  // `request` has passed check(); `id` was never used before.
+  void add(RequestId id, Request request);
+  // The final event says `reason`. False when the request has ended already.
+  bool end(RequestId id, FinishReason reason, Clock::time_point now);
+  void end_all(FinishReason reason, Clock::time_point now);
+
+  // Ends what has passed its deadline, plans and starts a step. False when there is nothing to run.
+  bool launch(Clock::time_point now);
+  // Until the step has ended on the device.
+  void wait();
+  // Appends its tokens and ends what is finished. `step_seconds`: what it cost, for the pacer.
+  void complete(Clock::time_point now, double step_seconds);
+  // Posts what happened since the last call.
+  void publish() { outbox_.post(); }
+
+  int64_t live() const { return static_cast<int64_t>(live_.size()); }
+  int64_t waiting_prompt_tokens() const { return scheduler_.counts().waiting_prompt_tokens; }
+  uint64_t ended() const { return ended_; }  // requests, since the start
+  int step_tokens() const { return step_tokens_; }  // of the last step
+  EngineStats stats() const;
+  const Scheduler& scheduler() const { return scheduler_; }
+
+ private:
+  void append_token(Sequence& sequence, const SampledToken& token, Clock::time_point now);
+  FinishReason judge(const Sequence& sequence, int32_t token) const;
+  bool is_eos(int32_t token) const;
+  TokenEvent event_of(const Sequence& sequence) const;
+  void finish(Sequence& sequence, TokenEvent event, FinishReason reason, Clock::time_point now);
+
+  const EngineOptions options_;
+  std::unique_ptr<ModelRunner> runner_;
+  const std::vector<int32_t> eos_ids_;
+  Scheduler scheduler_;
+  Batch batch_;
+  StepPacer pacer_;
+  Outbox outbox_;
+  std::unordered_map<RequestId, std::unique_ptr<Sequence>> live_;
+  const Plan* plan_ = nullptr;  // the step in flight
+  std::span<const SampledToken> sampled_;
+  std::vector<Sequence*> expired_;
+  int step_tokens_ = 0;
+  uint64_t steps_ = 0;
+  uint64_t generation_tokens_ = 0;
+  uint64_t ended_ = 0;
+  std::array<uint64_t, 6> finished_{};
+  Clock::time_point last_step_;
+};
+
+}  // namespace sluice

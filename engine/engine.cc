@@ -1,0 +1,267 @@
+// The loop: drain the inbox, launch a step, wait for it, complete it, publish. Here are the two thread crossings: requests come
+// in through the inbox, events go out through sinks, statistics through a small lock once a step.
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "base/inbox.h"
+#include "engine/core.h"
+#include "engine/request_check.h"
+#include "engine/retry_estimate.h"
+
+namespace sluice {
+namespace {
+
+constexpr size_t kMaxStepTokens = 4096;  // entries kept for take_step_tokens
+
+struct Submission {
+  RequestId id;
+  Request request;
+};
+struct Cancellation {
+  RequestId id;
+};
+using Message = std::variant<Submission, Cancellation>;
+
+class LoopEngine final : public Engine {
+ public:
+  LoopEngine(const EngineOptions& options, std::unique_ptr<ModelRunner> runner)
+      : options_(options),
+        facts_(runner->facts()),
+        max_live_(int64_t{options.max_num_seqs} + options.max_num_queued_reqs),
+        core_(options, std::move(runner)),
+        inbox_(static_cast<size_t>(max_live_)),
+        stats_(core_.stats()) {
+    show_progress();
+    loop_ = std::thread([this] { run(); });
+    pthread_setname_np(loop_.native_handle(), "sluice-engine");
+  }
+
+  ~LoopEngine() override {
+    draining_ = true;
+    inbox_.close();  // first: nothing comes in after the loop's last drain
+    stopping_ = true;
+    loop_.join();
+  }
+
+  Result<RequestHandle> submit(Request request) override;
+  void cancel(RequestId id) override { inbox_.push_unbounded(Cancellation{id}); }
+  EngineStats stats() const override;
+  const EngineOptions& options() const override { return options_; }
+  std::vector<int32_t> take_step_tokens() override;
+  bool makes_progress(std::chrono::milliseconds stall) const override;
+  void begin_drain() override { draining_ = true; }
+  bool idle() const override { return live_ == 0; }
+
+ private:
+  Status reserve_place(int64_t prompt_tokens);
+  void give_place_back(int64_t prompt_tokens);
+
+  // Engine thread.
+  void run();
+  void take_messages();
+  bool run_step();
+  void publish(bool step_ended);
+  void show_progress() { progress_ = Clock::now().time_since_epoch().count(); }
+
+  const EngineOptions options_;
+  const RunnerFacts facts_;
+  const int64_t max_live_;
+
+  EngineCore core_;  // engine thread
+  Inbox<Message> inbox_;
+  std::vector<Message> messages_;  // engine thread
+  uint64_t published_ended_ = 0;   // engine thread
+  RetryEstimate retry_;
+
+  std::atomic<RequestId> last_id_ = 0;
+  std::atomic<bool> draining_ = false;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<int64_t> live_ = 0;           // accepted and without a final event yet
+  std::atomic<int64_t> submitted_tokens_ = 0;  // prompt tokens in the inbox, not yet in the core's own count
+  std::atomic<int64_t> waiting_tokens_ = 0;    // the core's count
+  std::atomic<uint64_t> refused_ = 0;
+  std::atomic<Clock::rep> progress_ = 0;  // when the loop last showed that it lives, or became busy
+
+  mutable std::mutex stats_mutex_;
+  EngineStats stats_;
+  std::deque<int32_t> step_tokens_;
+
+  std::thread loop_;  // last: everything is there when it starts
+};
+
+Result<RequestHandle> LoopEngine::submit(Request request) {
+  SLUICE_CHECK(request.sink != nullptr);
+  SLUICE_TRY(check(request, options_, facts_));
+  if (draining_) {
+    return Error{ErrorCode::kUnavailable, "The server is shutting down and takes no new requests. Try again on another replica.",
+                 "", 1};
+  }
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  SLUICE_TRY(reserve_place(prompt_tokens));
+  const RequestId id = ++last_id_;
+  if (!inbox_.try_push(Submission{id, std::move(request)})) {
+    // Places are fewer than the inbox holds, so it is closed: the engine is being destroyed.
+    give_place_back(prompt_tokens);
+    return Error{ErrorCode::kUnavailable, "The server is shutting down.", "", 1};
+  }
+  return handle(id);
+}
+
+Status LoopEngine::reserve_place(int64_t prompt_tokens) {
+  const int64_t live = live_.fetch_add(1);
+  if (live == 0) show_progress();  // idle until now: the time for a hang counts from here
+  const int64_t queued_tokens = submitted_tokens_.fetch_add(prompt_tokens) + waiting_tokens_;
+  const bool too_many = live >= max_live_;
+  const bool too_long = options_.max_num_queued_tokens > 0 && queued_tokens > 0 &&
+                        queued_tokens + prompt_tokens > options_.max_num_queued_tokens;
+  if (!too_many && !too_long) return {};
+  give_place_back(prompt_tokens);
+  ++refused_;
+  const std::string what = too_many ? fmt::format("{} requests are running or waiting (--max-num-seqs {} and "
+                                                  "--max-num-queued-reqs {})",
+                                                  live, options_.max_num_seqs, options_.max_num_queued_reqs)
+                                    : fmt::format("{} prompt tokens are waiting (--max-num-queued-tokens {})", queued_tokens,
+                                                  options_.max_num_queued_tokens);
+  const int wait_s = retry_.seconds(std::max<int64_t>(1, live - options_.max_num_seqs));
+  return Error{ErrorCode::kOverloaded,
+               fmt::format("The server is overloaded: {}. Try again in about {} s.", what, wait_s), "", wait_s};
+}
+
+void LoopEngine::give_place_back(int64_t prompt_tokens) {
+  submitted_tokens_ -= prompt_tokens;
+  --live_;
+}
+
+EngineStats LoopEngine::stats() const {
+  std::lock_guard lock(stats_mutex_);
+  EngineStats stats = stats_;
+  stats.refused = refused_;
+  return stats;
+}
+
+std::vector<int32_t> LoopEngine::take_step_tokens() {
+  std::lock_guard lock(stats_mutex_);
+  std::vector<int32_t> taken(step_tokens_.begin(), step_tokens_.end());
+  step_tokens_.clear();
+  return taken;
+}
+
+bool LoopEngine::makes_progress(std::chrono::milliseconds stall) const {
+  if (live_ == 0) return true;
+  const Clock::time_point last{Clock::duration{progress_}};
+  return Clock::now() - last <= stall;
+}
+
+void LoopEngine::run() {
+  while (!stopping_) {
+    take_messages();
+    if (run_step()) continue;
+    show_progress();
+    inbox_.wait_for(std::chrono::seconds(60));  // nothing is live: only a message changes anything
+  }
+  take_messages();
+  core_.end_all(FinishReason::kCancelled, Clock::now());
+  publish(false);
+}
+
+void LoopEngine::take_messages() {
+  inbox_.drain(messages_);
+  for (Message& message : messages_) {
+    if (auto* submission = std::get_if<Submission>(&message)) {
+      const auto prompt_tokens = static_cast<int64_t>(submission->request.prompt.size());
+      core_.add(submission->id, std::move(submission->request));
+      waiting_tokens_ = core_.waiting_prompt_tokens();  // before the other shrinks: refuse rather too early than too late
+      submitted_tokens_ -= prompt_tokens;
+    } else {
+      core_.end(std::get<Cancellation>(message).id, FinishReason::kCancelled, Clock::now());
+    }
+  }
+  messages_.clear();
+}
+
+bool LoopEngine::run_step() {
+  const auto start = Clock::now();
+  const bool launched = core_.launch(start);
+  if (launched) {
+    core_.wait();
+    const auto end = Clock::now();
+    core_.complete(end, std::chrono::duration<double>(end - start).count());
+    show_progress();
+  }
+  publish(launched);
+  return launched;
+}
+
+// Statistics first: whoever hears the last event finds them up to date.
+void LoopEngine::publish(bool step_ended) {
+  {
+    std::lock_guard lock(stats_mutex_);
+    stats_ = core_.stats();
+    if (step_ended) {
+      if (step_tokens_.size() == kMaxStepTokens) step_tokens_.pop_front();
+      step_tokens_.push_back(core_.step_tokens());
+    }
+  }
+  retry_.observe(core_.ended(), Clock::now());
+  waiting_tokens_ = core_.waiting_prompt_tokens();
+  live_ -= static_cast<int64_t>(core_.ended() - std::exchange(published_ended_, core_.ended()));
+  core_.publish();
+}
+
+Status check_against(const EngineOptions& o, const RunnerFacts& facts) {
+  const auto at_most = [](const char* flag, int64_t value, int64_t limit) -> Status {
+    if (value <= limit) return {};
+    return invalid_argument(flag, fmt::format("{} is {}, but the runner was made for at most {}.", flag, value, limit));
+  };
+  SLUICE_TRY(at_most("--max-model-len", o.max_model_len, facts.max_model_len));
+  SLUICE_TRY(at_most("--max-num-seqs", o.max_num_seqs, facts.max_sequences));
+  SLUICE_TRY(at_most("--max-num-batched-tokens", o.max_num_batched_tokens, facts.max_tokens_per_step));
+  if (o.block_size != facts.block_tokens) {
+    return invalid_argument("--block-size", fmt::format("--block-size is {}, but the runner's KV blocks hold {} tokens.",
+                                                        o.block_size, facts.block_tokens));
+  }
+  if (facts.block_count < 1) return Error{ErrorCode::kOutOfMemory, "The KV cache has no blocks; give it more memory."};
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::start(const EngineOptions& asked, std::unique_ptr<ModelRunner> runner) {
+  SLUICE_CHECK(runner != nullptr);
+  EngineOptions options = asked;
+  if (options.max_model_len == 0) options.max_model_len = runner->facts().max_model_len;
+  SLUICE_TRY(check(options));
+  SLUICE_TRY(check_against(options, runner->facts()));
+  return std::unique_ptr<Engine>(std::make_unique<LoopEngine>(options, std::move(runner)));
+}
+
+RequestHandle::RequestHandle(RequestHandle&& other) noexcept
+    : engine_(std::exchange(other.engine_, nullptr)), id_(std::exchange(other.id_, 0)) {}
+
+RequestHandle& RequestHandle::operator=(RequestHandle&& other) noexcept {
+  if (this != &other) {
+    cancel();
+    engine_ = std::exchange(other.engine_, nullptr);
+    id_ = std::exchange(other.id_, 0);
+  }
+  return *this;
+}
+
+RequestHandle::~RequestHandle() { cancel(); }
+
+void RequestHandle::cancel() {
+  if (engine_ != nullptr) std::exchange(engine_, nullptr)->cancel(id_);
+}
+
+void RequestHandle::release() { engine_ = nullptr; }
+
+}  // namespace sluice

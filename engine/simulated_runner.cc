@@ -1,0 +1,136 @@
+#include "engine/simulated_runner.h"
+
+#include <algorithm>
+#include <string>
+#include <thread>
+
+#include "base/check.h"
+#include "base/hash.h"
+
+namespace sluice {
+namespace {
+
+constexpr uint64_t kEmptyPrefix = 0x5b1ce;
+
+uint64_t extend(uint64_t digest, int32_t token) { return hash_combine(digest, static_cast<uint64_t>(token) + 1); }
+
+bool banned(const SamplingRow& row, int32_t token) {
+  return std::ranges::find(row.banned_tokens, token) != row.banned_tokens.end();
+}
+
+int32_t draw(const SimulatedRunnerOptions& options, uint64_t digest, const SamplingRow& row) {
+  const auto vocabulary = static_cast<uint64_t>(options.facts.vocabulary);
+  if (row.temperature >= 1e-5F) digest = hash_combine(hash_combine(digest, row.seed), row.draw_index);
+  const uint64_t bits = hash_combine(digest, 1);
+  const auto& eos = options.facts.eos_ids;
+  auto token = static_cast<int32_t>(bits % vocabulary);
+  if (options.mean_answer_tokens > 0 && !eos.empty()) {
+    if (hash_combine(digest, 2) % static_cast<uint64_t>(options.mean_answer_tokens) == 0) token = eos.front();
+  } else {
+    for (uint64_t i = 0; i < vocabulary && std::ranges::find(eos, token) != eos.end(); ++i) {
+      token = static_cast<int32_t>((static_cast<uint64_t>(token) + 1) % vocabulary);
+    }
+  }
+  for (uint64_t i = 0; i < vocabulary && banned(row, token); ++i) {
+    token = static_cast<int32_t>((static_cast<uint64_t>(token) + 1) % vocabulary);
+  }
+  return token;
+}
+
+SampledToken sampled(const SimulatedRunnerOptions& options, uint64_t digest, const SamplingRow& row) {
+  SampledToken out{.id = draw(options, digest, row)};
+  if (row.logprobs < 0) return out;
+  out.logprob = -0.5F;
+  const int count = std::min(row.logprobs, options.facts.vocabulary);
+  for (int i = 0; i < count; ++i) {
+    out.top_logprobs.push_back({(out.id + i) % options.facts.vocabulary, -0.5F - static_cast<float>(i)});
+  }
+  return out;
+}
+
+}  // namespace
+
+SimulatedRunner::SimulatedRunner(SimulatedRunnerOptions options)
+    : options_(std::move(options)),
+      digests_(static_cast<size_t>(options_.facts.block_count * options_.facts.block_tokens)),
+      stored_(digests_.size(), -1) {
+  SLUICE_CHECK_LT(0, options_.facts.vocabulary);
+  tokens_.reserve(static_cast<size_t>(options_.facts.max_sequences));
+}
+
+void SimulatedRunner::launch(const RunnerStep& step) {
+  const StepBatch& batch = step.batch;
+  SLUICE_CHECK_LE(batch.tokens(), options_.facts.max_tokens_per_step);
+  SLUICE_CHECK_LE(batch.sequences(), options_.facts.max_sequences);
+  SLUICE_CHECK_EQ(step.sampling.size(), batch.sample_rows.size());
+  last_step_seconds_ = cost_of(batch);
+  step_end_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(last_step_seconds_));
+  store(batch);
+  if (options_.check_whole_context) {
+    for (int64_t s = 0; s < batch.sequences(); ++s) check_context(batch, s);
+  }
+  tokens_.clear();
+  for (size_t r = 0; r < batch.sample_rows.size(); ++r) {
+    const auto slot = static_cast<size_t>(batch.slots[static_cast<size_t>(batch.sample_rows[r])]);
+    tokens_.push_back(sampled(options_, digests_[slot], step.sampling[r]));
+  }
+}
+
+std::span<const SampledToken> SimulatedRunner::collect() {
+  if (options_.real_time && last_step_seconds_ > 0) std::this_thread::sleep_until(step_end_);
+  simulated_seconds_ += last_step_seconds_;
+  return tokens_;
+}
+
+// As a device does: sequence after sequence, each token behind the one its own block table names.
+void SimulatedRunner::store(const StepBatch& batch) {
+  const int B = options_.facts.block_tokens;
+  for (int64_t s = 0; s < batch.sequences(); ++s) {
+    const int32_t begin = batch.query_start[static_cast<size_t>(s)];
+    const int32_t end = batch.query_start[static_cast<size_t>(s) + 1];
+    for (int32_t t = begin; t < end; ++t) {
+      const int32_t position = batch.positions[static_cast<size_t>(t)];
+      const auto slot = static_cast<size_t>(batch.slots[static_cast<size_t>(t)]);
+      SLUICE_CHECK_LT(slot, digests_.size());
+      SLUICE_CHECK_EQ(position, batch.context_lengths[static_cast<size_t>(s)] - (end - t));
+      uint64_t before = kEmptyPrefix;
+      if (position > 0) {
+        const int32_t previous = position - 1;
+        const int32_t block = batch.block_table[static_cast<size_t>(s * batch.block_table_stride + previous / B)];
+        before = digests_[static_cast<size_t>(int64_t{block} * B + previous % B)];
+      }
+      stored_[slot] = batch.token_ids[static_cast<size_t>(t)];
+      digests_[slot] = extend(before, stored_[slot]);
+    }
+  }
+}
+
+void SimulatedRunner::check_context(const StepBatch& batch, int64_t sequence) const {
+  const int B = options_.facts.block_tokens;
+  uint64_t digest = kEmptyPrefix;
+  for (int32_t position = 0; position < batch.context_lengths[static_cast<size_t>(sequence)]; ++position) {
+    const int32_t block = batch.block_table[static_cast<size_t>(sequence * batch.block_table_stride + position / B)];
+    const auto slot = static_cast<size_t>(int64_t{block} * B + position % B);
+    digest = extend(digest, stored_[slot]);
+    SLUICE_CHECK_EQ(digest, digests_[slot]);
+  }
+}
+
+double SimulatedRunner::cost_of(const StepBatch& batch) const {
+  double seconds = options_.cost.step_seconds;
+  for (size_t s = 0; s < batch.context_lengths.size(); ++s) {
+    const int32_t tokens = batch.query_start[s + 1] - batch.query_start[s];
+    seconds += tokens > 1 ? options_.cost.prefill_token_seconds * tokens : options_.cost.decode_sequence_seconds;
+    seconds += options_.cost.context_token_seconds * batch.context_lengths[s];
+  }
+  return seconds;
+}
+
+int32_t SimulatedRunner::expected_token(const SimulatedRunnerOptions& options, std::span<const int32_t> prefix,
+                                        const SamplingRow& row) {
+  uint64_t digest = kEmptyPrefix;
+  for (const int32_t token : prefix) digest = extend(digest, token);
+  return draw(options, digest, row);
+}
+
+}  // namespace sluice

@@ -1,0 +1,66 @@
+// A runner with a cost model in place of a device, so that the real scheduler, KV bookkeeping, server and metrics run at any
+// size on any machine. Engine thread only.
+//
+// Its answers check the bookkeeping: each KV slot holds a digest of the whole token prefix that was stored up to it, and a
+// sampled token is a pure function of the digest found behind the context (and, unless greedy, of seed and draw index). A
+// token stored in a wrong slot, a block given away too early or a stale block table gives another answer than
+// `expected_token` over the request's own tokens.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/model_runner.h"
+#include "engine/request.h"
+
+namespace sluice {
+
+// Seconds a step takes: step + prefill_token * (tokens of sequences with more than one) + decode_sequence * (sequences with
+// one) + context_token * (tokens of context of all sequences).
+struct StepCost {
+  double step_seconds = 0;
+  double prefill_token_seconds = 0;
+  double decode_sequence_seconds = 0;
+  double context_token_seconds = 0;
+};
+
+struct SimulatedRunnerOptions {
+  RunnerFacts facts;
+  StepCost cost;
+  bool real_time = true;         // collect() waits until the step would have ended; false: only `simulated_seconds` tells
+  bool check_whole_context = false;  // walk every context through its block table in every step: slow, finds more
+  int mean_answer_tokens = 0;    // > 0: about one token in so many is the first of facts.eos_ids
+};
+
+class SimulatedRunner : public ModelRunner {
+ public:
+  explicit SimulatedRunner(SimulatedRunnerOptions options);
+
+  const RunnerFacts& facts() const override { return options_.facts; }
+  void launch(const RunnerStep& step) override;
+  std::span<const SampledToken> collect() override;
+
+  // Of all steps since the start.
+  double simulated_seconds() const { return simulated_seconds_; }
+  double last_step_seconds() const { return last_step_seconds_; }
+
+  // What the runner answers after `prefix` (prompt and what was generated so far).
+  static int32_t expected_token(const SimulatedRunnerOptions& options, std::span<const int32_t> prefix,
+                                const SamplingRow& row);
+
+ private:
+  void store(const StepBatch& batch);
+  void check_context(const StepBatch& batch, int64_t sequence) const;
+  double cost_of(const StepBatch& batch) const;
+
+  const SimulatedRunnerOptions options_;
+  std::vector<uint64_t> digests_;  // [N * B] of the prefix up to and with the slot's token
+  std::vector<int32_t> stored_;    // [N * B] the slot's token
+  std::vector<SampledToken> tokens_;
+  double simulated_seconds_ = 0;
+  double last_step_seconds_ = 0;
+  Clock::time_point step_end_;
+};
+
+}  // namespace sluice

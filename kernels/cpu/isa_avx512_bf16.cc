@@ -1,0 +1,29 @@
+// The inner loops compiled for AVX-512 VNNI BF16; see kernel_table.h for the rules.
+#include "kernels/cpu/kernel_table.h"
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sluice::cpu {
+namespace {
+
+constexpr char kTableName[] = "AVX-512 VNNI BF16";
+// Tile heights and widths that fit thirty-two registers.
+constexpr int kQuantTileRows = 6, kQuantTilePanels = 2;
+constexpr int kDenseTileRows = 6, kDenseTilePanels = 4;
+constexpr int kScoreStrips = 4, kSumVectors = 4, kAttendTileRows = 6;
+constexpr int kPrefetchBytes = 4096;
+
+#include "kernels/cpu/simd_avx512.h"
+#include "kernels/cpu/loops_matmul.h"
+#include "kernels/cpu/loops_pointwise.h"
+#include "kernels/cpu/loops_attention.h"
+#include "kernels/cpu/loops_table.h"
+
+}  // namespace
+
+const KernelTable* avx512_bf16_kernels() { return &kTable; }
+
+}  // namespace sluice::cpu

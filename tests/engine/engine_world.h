@@ -1,0 +1,148 @@
+// A small engine over the simulated runner, a sink that gathers events, and what each answer must be. Test threads.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/simulated_runner.h"
+
+namespace sluice::testing {
+
+// Gathers events by tag; checks that each request has exactly one last event and none after it.
+class GatheringSink : public EventSink {
+ public:
+  struct Answer {
+    std::vector<int32_t> tokens;
+    TokenEvent last;
+    int finals = 0;
+    int events = 0;
+    int events_after_final = 0;
+  };
+
+  void post(std::vector<TokenEvent>&& events) noexcept override {
+    {
+      std::lock_guard lock(mutex_);
+      ++posts_;
+      for (TokenEvent& event : events) {
+        Answer& answer = answers_[event.tag];
+        ++answer.events;
+        if (answer.finals > 0) ++answer.events_after_final;
+        for (const SampledToken& token : event.tokens) answer.tokens.push_back(token.id);
+        if (event.finish_reason != FinishReason::kNone) {
+          ++answer.finals;
+          ++finals_;
+          answer.last = std::move(event);
+        }
+      }
+    }
+    changed_.notify_all();
+  }
+
+  // Until so many requests have ended.
+  void wait_for_finals(int count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return finals_ >= count; });
+  }
+  void wait_for_tokens(uint64_t tag, size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return answers_[tag].tokens.size() >= count || answers_[tag].finals > 0; });
+  }
+  Answer answer(uint64_t tag) {
+    std::lock_guard lock(mutex_);
+    return answers_[tag];
+  }
+  std::map<uint64_t, Answer> answers() {
+    std::lock_guard lock(mutex_);
+    return answers_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<uint64_t, Answer> answers_;
+  int finals_ = 0;
+  int posts_ = 0;
+};
+
+inline SimulatedRunnerOptions small_runner() {
+  SimulatedRunnerOptions options;
+  options.facts = {.vocabulary = 1000,
+                   .block_tokens = 16,
+                   .block_count = 256,
+                   .max_model_len = 1024,
+                   .max_tokens_per_step = 128,
+                   .max_sequences = 16,
+                   .eos_ids = {2},
+                   .device = "simulated"};
+  options.check_whole_context = true;
+  return options;
+}
+
+inline EngineOptions options_for(const SimulatedRunnerOptions& runner) {
+  EngineOptions options;
+  options.max_num_seqs = runner.facts.max_sequences;
+  options.max_num_batched_tokens = runner.facts.max_tokens_per_step;
+  options.block_size = runner.facts.block_tokens;
+  return options;
+}
+
+inline std::unique_ptr<Engine> start_engine(const SimulatedRunnerOptions& runner, const EngineOptions& options) {
+  auto engine = Engine::start(options, std::make_unique<SimulatedRunner>(runner));
+  EXPECT_TRUE(engine.ok()) << (engine.ok() ? "" : engine.error().message);
+  return std::move(engine).value();
+}
+
+inline std::vector<int32_t> random_tokens(std::mt19937_64& random, int count, int vocabulary) {
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (auto& token : tokens) token = static_cast<int32_t>(random() % static_cast<uint64_t>(vocabulary));
+  return tokens;
+}
+
+inline Request make_request(std::shared_ptr<EventSink> sink, uint64_t tag, std::vector<int32_t> prompt, int max_tokens) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.sampling.max_tokens = max_tokens;
+  request.sampling.temperature = 0;
+  request.tag = tag;
+  request.sink = std::move(sink);
+  return request;
+}
+
+// What the engine must answer, told from the request alone.
+struct Expected {
+  std::vector<int32_t> tokens;
+  FinishReason reason = FinishReason::kLength;
+};
+
+inline Expected expected_answer(const SimulatedRunnerOptions& runner, const std::vector<int32_t>& prompt,
+                                const SamplingParams& sampling) {
+  Expected expected;
+  std::vector<int32_t> prefix = prompt;
+  std::vector<int32_t> banned = sampling.stop_token_ids;
+  if (!sampling.ignore_eos) banned.insert(banned.end(), runner.facts.eos_ids.begin(), runner.facts.eos_ids.end());
+  const auto contains = [](const std::vector<int32_t>& ids, int32_t id) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
+  for (int i = 0; i < sampling.max_tokens; ++i) {
+    SamplingRow row{.temperature = sampling.temperature, .seed = sampling.seed, .draw_index = static_cast<uint64_t>(i)};
+    if (i < sampling.min_tokens) row.banned_tokens = banned;
+    const int32_t token = SimulatedRunner::expected_token(runner, prefix, row);
+    prefix.push_back(token);
+    expected.tokens.push_back(token);
+    const bool eos = !sampling.ignore_eos && contains(runner.facts.eos_ids, token);
+    if (i + 1 >= sampling.min_tokens && (eos || contains(sampling.stop_token_ids, token))) {
+      expected.reason = FinishReason::kStop;
+      break;
+    }
+  }
+  return expected;
+}
+
+}  // namespace sluice::testing
