@@ -3,6 +3,7 @@
 // forge a line.
 #pragma once
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <string>
@@ -11,13 +12,13 @@
 namespace sluice::log {
 
 template <class... A>
-void debug(spdlog::format_string_t<A...> format, A&&... a) { spdlog::debug(format, std::forward<A>(a)...); }
+void debug(fmt::format_string<A...> format, A&&... a) { spdlog::debug(format, std::forward<A>(a)...); }
 template <class... A>
-void info(spdlog::format_string_t<A...> format, A&&... a) { spdlog::info(format, std::forward<A>(a)...); }
+void info(fmt::format_string<A...> format, A&&... a) { spdlog::info(format, std::forward<A>(a)...); }
 template <class... A>
-void warn(spdlog::format_string_t<A...> format, A&&... a) { spdlog::warn(format, std::forward<A>(a)...); }
+void warn(fmt::format_string<A...> format, A&&... a) { spdlog::warn(format, std::forward<A>(a)...); }
 template <class... A>
-void error(spdlog::format_string_t<A...> format, A&&... a) { spdlog::error(format, std::forward<A>(a)...); }
+void error(fmt::format_string<A...> format, A&&... a) { spdlog::error(format, std::forward<A>(a)...); }
 
 // Lines go to stderr from here on. `level`: debug, info, warning, error. False when the level is not one of
 // these.

@@ -2,8 +2,8 @@
 """Adds up test results: one line per folder of results, then `N passed, N failed, N skipped`.
 
 A folder holds what one phase of ./test left: ctest.xml or pytest.xml (JUnit), and one GoogleTest JSON per
-test program, so that cases are counted and not programs. A program that failed without a failed case (it crashed,
-or ran out of time) counts as one failed case; a test that is no GoogleTest program counts as one case.
+test program, so that cases are counted and not programs. A program that failed without a failed case (it
+crashed, or ran out of time) counts as one failed case; a test that is no GoogleTest program counts as one.
 
     scripts/count_tests.py FOLDER…
 """

@@ -8,6 +8,8 @@ fail() { printf '%serror:%s %s\n' "$bold" "$plain" "$*" >&2; exit 1; }
 
 # ---- packages ----
 
+grep -qs '^VERSION="22.04' /etc/os-release && ubuntu_22_04=yes || ubuntu_22_04=
+
 # What is needed: the package, how to see that it is there already (a command or a header), what it is for.
 needs() {
   cat <<'END'
@@ -20,7 +22,6 @@ ca-certificates     /etc/ssl/certs/ca-certificates.crt   downloads over TLS
 python3             python3                     fetches the default model, runs tests
 python3-venv        ensurepip                   keeps Python packages out of the system
 nlohmann-json3-dev  nlohmann/json.hpp           JSON
-prometheus-cpp-dev  prometheus/registry.h       metrics
 libcli11-dev        CLI/CLI.hpp                 command line
 libspdlog-dev       spdlog/spdlog.h             logs
 libssl-dev          openssl/ssl.h               TLS
@@ -28,6 +29,7 @@ libgtest-dev        gtest/gtest.h               unit tests
 libgmock-dev        gmock/gmock.h               unit tests
 libbenchmark-dev    benchmark/benchmark.h       benchmarks
 END
+  [ -n "$ubuntu_22_04" ] || echo "prometheus-cpp-dev prometheus/registry.h metrics"
 }
 
 at_least() { printf '%s\n%s\n' "$2" "$1" | sort --version-sort --check=quiet; }  # at_least HAVE NEED
@@ -105,6 +107,12 @@ choose_boost() {
 }
 
 install_packages() {
+  install_distribution_packages
+  # shellcheck source=scripts/ubuntu_22_04.sh
+  if [ -n "$ubuntu_22_04" ]; then . scripts/ubuntu_22_04.sh; fi
+}
+
+install_distribution_packages() {
   local package sign reason missing=() reasons='' wanted system no_compiler='' no_boost='' no_rust=''
   while read -r package sign reason; do
     case $sign in
@@ -117,7 +125,7 @@ install_packages() {
     reasons+="  $(printf '%-20s %s' "$package" "$reason")"$'\n'
   done < <(needs)
   [ -n "$(compiler)" ] || no_compiler=yes
-  boost_is_there || no_boost=yes
+  boost_is_there || [ -n "$ubuntu_22_04" ] || no_boost=yes
   [ -x "$rust_links/cargo" ] || [ -n "$(find_cargo)" ] || no_rust=yes
   [ "${#missing[@]}$no_compiler$no_boost$no_rust" = 0 ] && return
 
