@@ -9,8 +9,10 @@ namespace sluice {
 
 Batch::Batch(const BatchLimits& limits)
     : limits_(limits),
-      table_stride_(static_cast<size_t>((limits.max_model_len + limits.block_tokens - 1) / limits.block_tokens)),
-      block_table_(std::make_unique_for_overwrite<int32_t[]>(table_stride_ * static_cast<size_t>(limits.sequences))),
+      table_stride_(
+          static_cast<size_t>((limits.max_model_len + limits.block_tokens - 1) / limits.block_tokens)),
+      block_table_(
+          std::make_unique_for_overwrite<int32_t[]>(table_stride_ * static_cast<size_t>(limits.sequences))),
       rows_(static_cast<size_t>(limits.sequences)) {
   const auto tokens = static_cast<size_t>(limits.tokens);
   const auto sequences = static_cast<size_t>(limits.sequences);
@@ -25,7 +27,8 @@ Batch::Batch(const BatchLimits& limits)
 const RunnerStep& Batch::build(const Plan& plan) {
   SLUICE_CHECK_LE(plan.tokens, limits_.tokens);
   SLUICE_CHECK_LE(plan.items.size(), rows_.size());
-  for (auto* array : {&token_ids_, &positions_, &query_start_, &context_lengths_, &sample_rows_}) array->clear();
+  for (auto* array : {&token_ids_, &positions_, &query_start_, &context_lengths_, &sample_rows_})
+    array->clear();
   slots_.clear();
   sampling_.clear();
   sampled_.clear();

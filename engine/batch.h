@@ -1,5 +1,6 @@
-// Turns a plan into the flat arrays a runner takes. Everything is sized once for the largest step; in the steady state a step
-// writes O(tokens + new blocks): a row of the block table is kept while the same sequence stands in it. Engine thread only.
+// Turns a plan into the flat arrays a runner takes. Everything is sized once for the largest step; in the
+// steady state a step writes O(tokens + new blocks): a row of the block table is kept while the same sequence
+// stands in it. Engine thread only.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ class Batch {
  public:
   explicit Batch(const BatchLimits& limits);
 
-  // The step for `plan`; valid until the next build. Its sampling rows see the sequences' own tokens, which must not change
-  // before the step has been collected.
+  // The step for `plan`; valid until the next build. Its sampling rows see the sequences' own tokens, which
+  // must not change before the step has been collected.
   const RunnerStep& build(const Plan& plan);
   // Which sequences the sampled tokens belong to, in order.
   const std::vector<Sequence*>& sampled() const { return sampled_; }

@@ -1,10 +1,10 @@
-// Counts references to KV block ids and keeps the free ones in the order of their reuse. Owns no memory, knows no sequence
-// and no token. Every operation is O(1) and none allocates. Engine thread only.
+// Counts references to KV block ids and keeps the free ones in the order of their reuse. Owns no memory,
+// knows no sequence and no token. Every operation is O(1) and none allocates. Engine thread only.
 //
-// A block is used (references > 0) or free. A free block may be cached: its content is still worth finding until it is
-// acquired again. The free list is reused from the head: blocks without a cached content stand there, cached ones queue at
-// the tail, the longest unused first. So whoever releases a sequence's blocks from the last to the first gives up its
-// deepest block first and keeps the prefix that others may share.
+// A block is used (references > 0) or free. A free block may be cached: its content is still worth finding
+// until it is acquired again. The free list is reused from the head: blocks without a cached content stand
+// there, cached ones queue at the tail, the longest unused first. So whoever releases a sequence's blocks
+// from the last to the first gives up its deepest block first and keeps the prefix that others may share.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,14 @@ class BlockPool {
   explicit BlockPool(int64_t block_count);
 
   int64_t block_count() const { return static_cast<int64_t>(blocks_.size()) - 1; }
-  int64_t free_count() const { return free_count_; }                // cached ones too
+  int64_t free_count() const { return free_count_; }  // cached ones too
   int64_t used_count() const { return block_count() - free_count_; }
   int64_t cached_free_count() const { return cached_free_count_; }
   int32_t references(int32_t block) const { return at(block).references; }
   bool cached(int32_t block) const { return at(block).cached; }
 
-  // The first of the free list, with one reference; at least one must be free. `cached(block)` still tells whether it
-  // held a prefix: the caller forgets that and calls set_cached(block, false).
+  // The first of the free list, with one reference; at least one must be free. `cached(block)` still tells
+  // whether it held a prefix: the caller forgets that and calls set_cached(block, false).
   int32_t acquire();
   // One more reference to a used block, or the first to a cached free one, which leaves the free list.
   void share(int32_t block);

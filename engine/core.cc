@@ -9,7 +9,7 @@
 namespace sluice {
 namespace {
 
-SchedulerOptions scheduler_options(const EngineOptions& o, const RunnerFacts& facts) {
+SchedulerOptions scheduler_options(const EngineOptions& o, const RunnerFacts& facts, BlockHash hash) {
   return {.block_count = facts.block_count,
           .block_tokens = facts.block_tokens,
           .max_running = o.max_num_seqs,
@@ -17,7 +17,8 @@ SchedulerOptions scheduler_options(const EngineOptions& o, const RunnerFacts& fa
           .max_head_bypass = o.max_head_bypass,
           .prefix_caching = o.enable_prefix_caching,
           .by_priority = o.scheduling_policy == "priority",
-          .priority_aging_ms = o.priority_aging_ms};
+          .priority_aging_ms = o.priority_aging_ms,
+          .hash = hash};
 }
 
 BatchLimits batch_limits(const EngineOptions& o, const RunnerFacts& facts) {
@@ -27,7 +28,9 @@ BatchLimits batch_limits(const EngineOptions& o, const RunnerFacts& facts) {
           .block_tokens = facts.block_tokens};
 }
 
-bool contains(const std::vector<int32_t>& ids, int32_t id) { return std::ranges::find(ids, id) != ids.end(); }
+bool contains(const std::vector<int32_t>& ids, int32_t id) {
+  return std::ranges::find(ids, id) != ids.end();
+}
 
 }  // namespace
 
@@ -50,11 +53,11 @@ void Outbox::post() {
   used_ = 0;
 }
 
-EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner)
+EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner, BlockHash hash)
     : options_(options),
       runner_(std::move(runner)),
       eos_ids_(runner_->facts().eos_ids),
-      scheduler_(scheduler_options(options, runner_->facts())),
+      scheduler_(scheduler_options(options, runner_->facts(), hash)),
       batch_(batch_limits(options, runner_->facts())),
       pacer_(options.target_decode_latency_ms, options.max_num_batched_tokens, options.block_size) {}
 
@@ -145,7 +148,9 @@ FinishReason EngineCore::judge(const Sequence& s, int32_t token) const {
   return s.generated() >= p.max_tokens ? FinishReason::kLength : FinishReason::kNone;
 }
 
-bool EngineCore::is_eos(int32_t token) const { return contains(eos_ids_, token); }
+bool EngineCore::is_eos(int32_t token) const {
+  return contains(eos_ids_, token);
+}
 
 TokenEvent EngineCore::event_of(const Sequence& s) const {
   TokenEvent event;

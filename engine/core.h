@@ -1,6 +1,6 @@
-// One step of the engine after another: plan, launch, collect, judge, publish. Owns the live sequences, the scheduler, the
-// batch and the runner; no thread and no clock: time comes in, events go to the requests' sinks. Driven by Engine's loop, or
-// by a simulation with a virtual clock. One thread.
+// One step of the engine after another: plan, launch, collect, judge, publish. Owns the live sequences, the
+// scheduler, the batch and the runner; no thread and no clock: time comes in, events go to the requests'
+// sinks. Driven by Engine's loop, or by a simulation with a virtual clock. One thread.
 //
 // A step is launch(), wait(), complete(); between them requests may not be added or cancelled.
 #pragma once
@@ -38,7 +38,7 @@ class Outbox {
 class EngineCore {
  public:
   // `options` are complete and checked against the runner's facts.
-  EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner);
+  EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner, BlockHash hash = block_hash);
 
   // `request` has passed check(); `id` was never used before.
   void add(RequestId id, Request request);
@@ -57,7 +57,7 @@ class EngineCore {
 
   int64_t live() const { return static_cast<int64_t>(live_.size()); }
   int64_t waiting_prompt_tokens() const { return scheduler_.counts().waiting_prompt_tokens; }
-  uint64_t ended() const { return ended_; }  // requests, since the start
+  uint64_t ended() const { return ended_; }         // requests, since the start
   int step_tokens() const { return step_tokens_; }  // of the last step
   EngineStats stats() const;
   const Scheduler& scheduler() const { return scheduler_; }

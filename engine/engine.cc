@@ -1,8 +1,8 @@
-// The loop: drain the inbox, launch a step, wait for it, complete it, publish. Here are the two thread crossings: requests come
-// in through the inbox, events go out through sinks, statistics through a small lock once a step.
+// The loop: drain the inbox, launch a step, wait for it, complete it, publish. Here are the two thread
+// crossings: requests come in through the inbox, events go out through sinks, statistics through a small lock
+// once a step.
 #include "engine/engine.h"
 
-#include <fmt/format.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -16,6 +16,7 @@
 #include "engine/core.h"
 #include "engine/request_check.h"
 #include "engine/retry_estimate.h"
+#include "engine/sentence.h"
 
 namespace sluice {
 namespace {
@@ -85,7 +86,7 @@ class LoopEngine final : public Engine {
   std::atomic<RequestId> last_id_ = 0;
   std::atomic<bool> draining_ = false;
   std::atomic<bool> stopping_ = false;
-  std::atomic<int64_t> live_ = 0;           // accepted and without a final event yet
+  std::atomic<int64_t> live_ = 0;              // accepted and without a final event yet
   std::atomic<int64_t> submitted_tokens_ = 0;  // prompt tokens in the inbox, not yet in the core's own count
   std::atomic<int64_t> waiting_tokens_ = 0;    // the core's count
   std::atomic<uint64_t> refused_ = 0;
@@ -102,8 +103,9 @@ Result<RequestHandle> LoopEngine::submit(Request request) {
   SLUICE_CHECK(request.sink != nullptr);
   SLUICE_TRY(check(request, options_, facts_));
   if (draining_) {
-    return Error{ErrorCode::kUnavailable, "The server is shutting down and takes no new requests. Try again on another replica.",
-                 "", 1};
+    return Error{ErrorCode::kUnavailable,
+                 "The server is shutting down and takes no new requests. Try again on another replica.", "",
+                 1};
   }
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   SLUICE_TRY(reserve_place(prompt_tokens));
@@ -126,14 +128,15 @@ Status LoopEngine::reserve_place(int64_t prompt_tokens) {
   if (!too_many && !too_long) return {};
   give_place_back(prompt_tokens);
   ++refused_;
-  const std::string what = too_many ? fmt::format("{} requests are running or waiting (--max-num-seqs {} and "
-                                                  "--max-num-queued-reqs {})",
-                                                  live, options_.max_num_seqs, options_.max_num_queued_reqs)
-                                    : fmt::format("{} prompt tokens are waiting (--max-num-queued-tokens {})", queued_tokens,
-                                                  options_.max_num_queued_tokens);
+  const std::string what =
+      too_many ? sentence(live, " requests are running or waiting (--max-num-seqs ", options_.max_num_seqs,
+                          " and --max-num-queued-reqs ", options_.max_num_queued_reqs, ")")
+               : sentence(queued_tokens, " prompt tokens are waiting (--max-num-queued-tokens ",
+                          options_.max_num_queued_tokens, ")");
   const int wait_s = retry_.seconds(std::max<int64_t>(1, live - options_.max_num_seqs));
   return Error{ErrorCode::kOverloaded,
-               fmt::format("The server is overloaded: {}. Try again in about {} s.", what, wait_s), "", wait_s};
+               sentence("The server is overloaded: ", what, ". Try again in about ", wait_s, " s."), "",
+               wait_s};
 }
 
 void LoopEngine::give_place_back(int64_t prompt_tokens) {
@@ -179,7 +182,8 @@ void LoopEngine::take_messages() {
     if (auto* submission = std::get_if<Submission>(&message)) {
       const auto prompt_tokens = static_cast<int64_t>(submission->request.prompt.size());
       core_.add(submission->id, std::move(submission->request));
-      waiting_tokens_ = core_.waiting_prompt_tokens();  // before the other shrinks: refuse rather too early than too late
+      waiting_tokens_ =
+          core_.waiting_prompt_tokens();  // before the other shrinks: refuse rather too early than too late
       submitted_tokens_ -= prompt_tokens;
     } else {
       core_.end(std::get<Cancellation>(message).id, FinishReason::kCancelled, Clock::now());
@@ -220,22 +224,26 @@ void LoopEngine::publish(bool step_ended) {
 Status check_against(const EngineOptions& o, const RunnerFacts& facts) {
   const auto at_most = [](const char* flag, int64_t value, int64_t limit) -> Status {
     if (value <= limit) return {};
-    return invalid_argument(flag, fmt::format("{} is {}, but the runner was made for at most {}.", flag, value, limit));
+    return invalid_argument(
+        flag, sentence(flag, " is ", value, ", but the runner was made for at most ", limit, "."));
   };
   SLUICE_TRY(at_most("--max-model-len", o.max_model_len, facts.max_model_len));
   SLUICE_TRY(at_most("--max-num-seqs", o.max_num_seqs, facts.max_sequences));
   SLUICE_TRY(at_most("--max-num-batched-tokens", o.max_num_batched_tokens, facts.max_tokens_per_step));
   if (o.block_size != facts.block_tokens) {
-    return invalid_argument("--block-size", fmt::format("--block-size is {}, but the runner's KV blocks hold {} tokens.",
-                                                        o.block_size, facts.block_tokens));
+    return invalid_argument("--block-size",
+                            sentence("--block-size is ", o.block_size, ", but the runner's KV blocks hold ",
+                                     facts.block_tokens, " tokens."));
   }
-  if (facts.block_count < 1) return Error{ErrorCode::kOutOfMemory, "The KV cache has no blocks; give it more memory."};
+  if (facts.block_count < 1)
+    return Error{ErrorCode::kOutOfMemory, "The KV cache has no blocks; give it more memory."};
   return {};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::start(const EngineOptions& asked, std::unique_ptr<ModelRunner> runner) {
+Result<std::unique_ptr<Engine>> Engine::start(const EngineOptions& asked,
+                                              std::unique_ptr<ModelRunner> runner) {
   SLUICE_CHECK(runner != nullptr);
   EngineOptions options = asked;
   if (options.max_model_len == 0) options.max_model_len = runner->facts().max_model_len;
@@ -256,12 +264,16 @@ RequestHandle& RequestHandle::operator=(RequestHandle&& other) noexcept {
   return *this;
 }
 
-RequestHandle::~RequestHandle() { cancel(); }
+RequestHandle::~RequestHandle() {
+  cancel();
+}
 
 void RequestHandle::cancel() {
   if (engine_ != nullptr) std::exchange(engine_, nullptr)->cancel(id_);
 }
 
-void RequestHandle::release() { engine_ = nullptr; }
+void RequestHandle::release() {
+  engine_ = nullptr;
+}
 
 }  // namespace sluice

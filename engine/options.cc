@@ -1,6 +1,6 @@
 #include "engine/options.h"
 
-#include <fmt/format.h>
+#include "engine/sentence.h"
 
 namespace sluice {
 namespace {
@@ -12,7 +12,7 @@ constexpr int kMaxQueued = 1 << 24;
 
 Status within(const char* flag, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return {};
-  return invalid_argument(flag, fmt::format("{} is {}; it must be from {} to {}.", flag, value, low, high));
+  return invalid_argument(flag, sentence(flag, " is ", value, "; it must be from ", low, " to ", high, "."));
 }
 
 }  // namespace
@@ -27,18 +27,19 @@ Status check(const EngineOptions& o) {
   SLUICE_TRY(within("--max-head-bypass", o.max_head_bypass, 0, kMaxQueued));
   SLUICE_TRY(within("--priority-aging-ms", o.priority_aging_ms, 0, 24 * 3600 * 1000));
   if (o.block_size < 16 || o.block_size > 1024 || o.block_size % 16 != 0) {
-    return invalid_argument(
-        "--block-size", fmt::format("--block-size is {}; it must be a multiple of 16, at most 1024.", o.block_size));
+    return invalid_argument("--block-size", sentence("--block-size is ", o.block_size,
+                                                     "; it must be a multiple of 16, at most 1024."));
   }
   if (o.max_num_batched_tokens < o.max_num_seqs) {
     return invalid_argument("--max-num-batched-tokens",
-                            fmt::format("--max-num-batched-tokens ({}) must be at least --max-num-seqs ({}), so that every "
-                                        "running sequence gets its token in each step. Raise the one or lower the other.",
-                                        o.max_num_batched_tokens, o.max_num_seqs));
+                            sentence("--max-num-batched-tokens (", o.max_num_batched_tokens,
+                                     ") must be at least --max-num-seqs (", o.max_num_seqs,
+                                     "), so that every running sequence gets its token in each step. Raise "
+                                     "the one or lower the other."));
   }
   if (o.kv_cache_dtype != DType::kF32 && o.kv_cache_dtype != DType::kBF16 && o.kv_cache_dtype != DType::kI8) {
-    return invalid_argument("--kv-cache-dtype",
-                            fmt::format("--kv-cache-dtype {} is not supported; use bf16, f32 or i8.", name_of(o.kv_cache_dtype)));
+    return invalid_argument("--kv-cache-dtype", sentence("--kv-cache-dtype ", name_of(o.kv_cache_dtype),
+                                                         " is not supported; use bf16, f32 or i8."));
   }
   if (o.scheduling_policy != "fcfs" && o.scheduling_policy != "priority") {
     return invalid_argument("--scheduling-policy", "--scheduling-policy must be fcfs or priority.");

@@ -20,7 +20,9 @@ PrefixCache::PrefixCache(int64_t block_count, int block_tokens, BlockHash hash)
       tokens_(static_cast<size_t>(block_count) * block_tokens_),
       buckets_(std::bit_ceil(static_cast<size_t>(block_count) + 1), kNone) {}
 
-PrefixChain PrefixCache::start(uint64_t salt) { return {.hash = hash_combine(0, salt), .parent = salt, .depth = 0}; }
+PrefixChain PrefixCache::start(uint64_t salt) {
+  return {.hash = hash_combine(0, salt), .parent = salt, .depth = 0};
+}
 
 std::span<const int32_t> PrefixCache::tokens_of(int32_t block) const {
   return std::span(tokens_).subspan(static_cast<size_t>(block) * block_tokens_, block_tokens_);
@@ -63,7 +65,8 @@ PrefixCache::Added PrefixCache::add(PrefixChain& chain, std::span<const int32_t>
     forget(other);
     added.displaced = other;
   }
-  std::ranges::copy(tokens, tokens_.begin() + static_cast<int64_t>(static_cast<size_t>(block) * block_tokens_));
+  std::ranges::copy(tokens,
+                    tokens_.begin() + static_cast<int64_t>(static_cast<size_t>(block) * block_tokens_));
   int32_t& head = bucket_of(hash);
   entries_[static_cast<size_t>(block)] = {
       .hash = hash, .parent = chain.parent, .number = ++last_number_, .depth = chain.depth, .next = head};

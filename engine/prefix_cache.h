@@ -1,9 +1,11 @@
-// Finds the KV block that holds given tokens after a given prefix: chained block hash -> block id. Handed token spans, never
-// a sequence; counts no references (BlockPool does). Sized once for all blocks: nothing allocates later. Engine thread only.
+// Finds the KV block that holds given tokens after a given prefix: chained block hash -> block id. Handed
+// token spans, never a sequence; counts no references (BlockPool does). Sized once for all blocks: nothing
+// allocates later. Engine thread only.
 //
-// A block's hash covers its parent's hash and its own token ids; the chain's first parent is the cache salt. A hash match is
-// never trusted: the tokens are compared, and the block must follow the very entry that was matched before it (each entry has
-// a number of its own that no other entry ever gets). So by induction a match is exact, whatever the hash does.
+// A block's hash covers its parent's hash and its own token ids; the chain's first parent is the cache salt.
+// A hash match is never trusted: the tokens are compared, and the block must follow the very entry that was
+// matched before it (each entry has a number of its own that no other entry ever gets). So by induction a
+// match is exact, whatever the hash does.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +16,8 @@ namespace sluice {
 
 using BlockHash = uint64_t (*)(uint64_t parent_hash, std::span<const int32_t> tokens);
 
-// The house's block hash (base/hash.h over the token ids as little-endian int32), the same in engine and router.
+// The house's block hash (base/hash.h over the token ids as little-endian int32), the same in engine and
+// router.
 uint64_t block_hash(uint64_t parent_hash, std::span<const int32_t> tokens);
 
 // A place in the tree of known prefixes: behind `depth` whole blocks.
@@ -30,16 +33,18 @@ class PrefixCache {
 
   static PrefixChain start(uint64_t salt);
 
-  // The block that holds `tokens` (a whole block of them) behind `chain`, which then stands behind it; or kNone.
+  // The block that holds `tokens` (a whole block of them) behind `chain`, which then stands behind it; or
+  // kNone.
   static constexpr int32_t kNone = -1;
   int32_t find(PrefixChain& chain, std::span<const int32_t> tokens) const;
 
   struct Added {
-    int32_t holder = kNone;     // who is found for these tokens from now on: `block`, or one that was there before
+    int32_t holder =
+        kNone;  // who is found for these tokens from now on: `block`, or one that was there before
     int32_t displaced = kNone;  // a block that lost its place because its hash collided
   };
-  // Makes `block` findable as the holder of `tokens` behind `chain`, unless another is already; `chain` goes on behind the
-  // holder. The block must not be in the cache.
+  // Makes `block` findable as the holder of `tokens` behind `chain`, unless another is already; `chain` goes
+  // on behind the holder. The block must not be in the cache.
   Added add(PrefixChain& chain, std::span<const int32_t> tokens, int32_t block);
 
   // The block's content is no longer what it was. No effect when it is not in the cache.

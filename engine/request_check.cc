@@ -1,8 +1,6 @@
 #include "engine/request_check.h"
 
-#include <fmt/format.h>
-
-#include <cmath>
+#include "engine/sentence.h"
 
 namespace sluice {
 namespace {
@@ -12,19 +10,20 @@ constexpr size_t kMaxStopIds = 256;
 
 Status in_vocabulary(const char* param, int64_t id, int vocabulary) {
   if (id >= 0 && id < vocabulary) return {};
-  return invalid_argument(param, fmt::format("{}: token id {} is outside the model's vocabulary of {} tokens.", param, id,
-                                             vocabulary));
+  return invalid_argument(param, sentence(param, ": token id ", id, " is outside the model's vocabulary of ",
+                                          vocabulary, " tokens."));
 }
 
 Status within(const char* param, double value, double low, double high) {
   if (value >= low && value <= high) return {};  // false for NaN
-  return invalid_argument(param, fmt::format("{} is {}; it must be from {} to {}.", param, value, low, high));
+  return invalid_argument(param,
+                          sentence(param, " is ", value, "; it must be from ", low, " to ", high, "."));
 }
 
 Status check_sampling(const SamplingParams& p, int vocabulary) {
   SLUICE_TRY(within("temperature", p.temperature, 0, 1e6));
   if (!(p.top_p > 0 && p.top_p <= 1)) {
-    return invalid_argument("top_p", fmt::format("top_p is {}; it must be above 0 and at most 1.", p.top_p));
+    return invalid_argument("top_p", sentence("top_p is ", p.top_p, "; it must be above 0 and at most 1."));
   }
   SLUICE_TRY(within("min_p", p.min_p, 0, 1));
   SLUICE_TRY(within("repetition_penalty", p.repetition_penalty, 1e-3, 1e3));
@@ -32,17 +31,18 @@ Status check_sampling(const SamplingParams& p, int vocabulary) {
   SLUICE_TRY(within("frequency_penalty", p.frequency_penalty, -1e3, 1e3));
   SLUICE_TRY(within("logprobs", p.logprobs, -1, vocabulary));
   if (p.max_tokens < 1) {
-    return invalid_argument("max_tokens", fmt::format("max_tokens is {}; it must be at least 1.", p.max_tokens));
+    return invalid_argument("max_tokens",
+                            sentence("max_tokens is ", p.max_tokens, "; it must be at least 1."));
   }
   SLUICE_TRY(within("min_tokens", p.min_tokens, 0, p.max_tokens));
   if (p.stop_token_ids.size() > kMaxStopIds) {
-    return invalid_argument("stop_token_ids", fmt::format("stop_token_ids has {} entries; at most {} are allowed.",
-                                                          p.stop_token_ids.size(), kMaxStopIds));
+    return invalid_argument("stop_token_ids", sentence("stop_token_ids has ", p.stop_token_ids.size(),
+                                                       " entries; at most ", kMaxStopIds, " are allowed."));
   }
   for (const int32_t id : p.stop_token_ids) SLUICE_TRY(in_vocabulary("stop_token_ids", id, vocabulary));
   if (p.logit_bias.size() > kMaxLogitBiases) {
-    return invalid_argument("logit_bias", fmt::format("logit_bias has {} entries; at most {} are allowed.",
-                                                      p.logit_bias.size(), kMaxLogitBiases));
+    return invalid_argument("logit_bias", sentence("logit_bias has ", p.logit_bias.size(),
+                                                   " entries; at most ", kMaxLogitBiases, " are allowed."));
   }
   for (const auto& [id, bias] : p.logit_bias) {
     SLUICE_TRY(in_vocabulary("logit_bias", id, vocabulary));
@@ -54,31 +54,34 @@ Status check_sampling(const SamplingParams& p, int vocabulary) {
 }  // namespace
 
 Status check(const Request& request, const EngineOptions& options, const RunnerFacts& facts) {
-  if (request.prompt.empty()) return invalid_argument("prompt", "The prompt is empty; it needs at least one token.");
+  if (request.prompt.empty())
+    return invalid_argument("prompt", "The prompt is empty; it needs at least one token.");
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t answer = request.sampling.max_tokens;
   if (prompt + 1 > options.max_model_len) {
     return Error{ErrorCode::kContextLength,
-                 fmt::format("This model's maximum context length is {} tokens. However, the prompt has {} tokens, which leaves "
-                             "no room for an answer. Shorten the prompt.",
-                             options.max_model_len, prompt),
+                 sentence("This model's maximum context length is ", options.max_model_len,
+                          " tokens. However, the prompt has ", prompt,
+                          " tokens, which leaves no room for an answer. Shorten the prompt."),
                  "prompt"};
   }
   SLUICE_TRY(check_sampling(request.sampling, facts.vocabulary));
   if (prompt + answer > options.max_model_len) {
-    return Error{ErrorCode::kContextLength,
-                 fmt::format("This model's maximum context length is {} tokens. However, {} tokens were asked for ({} in the "
-                             "prompt, {} for the answer). Shorten the prompt or lower max_tokens to {}.",
-                             options.max_model_len, prompt + answer, prompt, answer, options.max_model_len - prompt),
-                 "max_tokens"};
+    return Error{
+        ErrorCode::kContextLength,
+        sentence("This model's maximum context length is ", options.max_model_len, " tokens. However, ",
+                 prompt + answer, " tokens were asked for (", prompt, " in the prompt, ", answer,
+                 " for the answer). Shorten the prompt or lower max_tokens to ",
+                 options.max_model_len - prompt, "."),
+        "max_tokens"};
   }
   for (const int32_t id : request.prompt) SLUICE_TRY(in_vocabulary("prompt", id, facts.vocabulary));
   const int64_t capacity = facts.block_count * facts.block_tokens;
   if (prompt + answer - 1 > capacity) {  // the last token's keys and values are never needed
-    return invalid_argument("max_tokens",
-                            fmt::format("The KV cache of this server holds {} tokens; {} in the prompt and {} for the answer can "
-                                        "never fit. Shorten the prompt or lower max_tokens.",
-                                        capacity, prompt, answer));
+    return invalid_argument(
+        "max_tokens",
+        sentence("The KV cache of this server holds ", capacity, " tokens; ", prompt, " in the prompt and ",
+                 answer, " for the answer can never fit. Shorten the prompt or lower max_tokens."));
   }
   return {};
 }

@@ -1,5 +1,5 @@
-// Whether a request can be served at all: every value in its range, every token id in the vocabulary, and its greatest length
-// within the model's context and the whole KV cache. Pure. Any thread.
+// Whether a request can be served at all: every value in its range, every token id in the vocabulary, and its
+// greatest length within the model's context and the whole KV cache. Pure. Any thread.
 #pragma once
 
 #include "engine/model_runner.h"

@@ -19,7 +19,8 @@ void RetryEstimate::observe(uint64_t ended, Clock::time_point now) {
   const double seconds = std::chrono::duration<double>(now - window_start_).count();
   const double rate = static_cast<double>(ended - ended_at_window_start_) / seconds;
   const double average = ended_per_second_.load(std::memory_order_relaxed);
-  ended_per_second_.store(average == 0 ? rate : average + kNewShare * (rate - average), std::memory_order_relaxed);
+  ended_per_second_.store(average == 0 ? rate : average + kNewShare * (rate - average),
+                          std::memory_order_relaxed);
   ended_at_window_start_ = ended;
   window_start_ = now;
 }

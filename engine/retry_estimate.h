@@ -1,5 +1,5 @@
-// How long a refused client should wait: the time in which, at the rate at which requests have ended lately, half of those
-// that wait now will have been served. Written by the engine thread, read by any.
+// How long a refused client should wait: the time in which, at the rate at which requests have ended lately,
+// half of those that wait now will have been served. Written by the engine thread, read by any.
 #pragma once
 
 #include <atomic>

@@ -8,14 +8,16 @@
 namespace sluice {
 namespace {
 
-// How many waiting sequences that do not fit are looked at in one step before the scheduler stops looking: bounds a step's
-// cost when a long queue waits for memory.
+// How many waiting sequences that do not fit are looked at in one step before the scheduler stops looking:
+// bounds a step's cost when a long queue waits for memory.
 constexpr int kMaxMisfitsPerStep = 8;
 
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options)
-    : options_(options), pool_(options.block_count), cache_(options.block_count, options.block_tokens, options.hash) {
+    : options_(options),
+      pool_(options.block_count),
+      cache_(options.block_count, options.block_tokens, options.hash) {
   SLUICE_CHECK_LE(options.max_running, options.budget_tokens);
   running_.reserve(static_cast<size_t>(options.max_running));
   plan_.items.reserve(static_cast<size_t>(options.max_running));
@@ -29,7 +31,8 @@ void Scheduler::add(Sequence& s) {
   if (options_.by_priority) {
     s.rank.level = s.request.priority;
     if (options_.priority_aging_ms > 0) {
-      // Everyone ages alike, so the order of (priority - waited / aging) is that of (priority * aging + arrival).
+      // Everyone ages alike, so the order of (priority - waited / aging) is that of (priority * aging +
+      // arrival).
       const auto arrival =
           std::chrono::duration_cast<std::chrono::milliseconds>(s.request.arrival.time_since_epoch()).count();
       s.rank.level = s.rank.level * options_.priority_aging_ms + arrival;
@@ -87,8 +90,8 @@ const Plan& Scheduler::plan(int prefill_limit) {
 void Scheduler::complete() {
   SLUICE_CHECK(plan_open_);
   plan_open_ = false;
-  // Two sequences computed the same block side by side: the later one joins the findable one and frees its own. Only now,
-  // so that no two tokens of a step are stored in one slot.
+  // Two sequences computed the same block side by side: the later one joins the findable one and frees its
+  // own. Only now, so that no two tokens of a step are stored in one slot.
   for (const Duplicate& d : duplicates_) {
     int32_t& block = d.sequence->blocks[static_cast<size_t>(d.index)];
     pool_.release(block);
@@ -134,7 +137,8 @@ void Scheduler::admit_waiting(int& prefill_left) {
       continue;
     }
     next = waiting_.erase(next);
-    running_.insert(std::ranges::upper_bound(running_, s.rank, {}, [](const Sequence* r) { return r->rank; }), &s);
+    running_.insert(std::ranges::upper_bound(running_, s.rank, {}, [](const Sequence* r) { return r->rank; }),
+                    &s);
     const int32_t count = std::min(s.uncomputed(), prefill_left);
     prefill_left -= count;
     plan_.prefill_tokens += count;
@@ -143,10 +147,11 @@ void Scheduler::admit_waiting(int& prefill_left) {
   }
 }
 
-// All or nothing: blocks for every known token are taken at once, so that a prompt that was let in is never thrown out for
-// its own sake, and two long prompts never starve each other half-way.
+// All or nothing: blocks for every known token are taken at once, so that a prompt that was let in is never
+// thrown out for its own sake, and two long prompts never starve each other half-way.
 bool Scheduler::try_admit(Sequence& s) {
-  // Each running sequence may need one more block soon; without that reserve the newcomer would be preempted at once.
+  // Each running sequence may need one more block soon; without that reserve the newcomer would be preempted
+  // at once.
   const int64_t headroom = pool_.free_count() - static_cast<int64_t>(running_.size());
   if (headroom <= s.refused_headroom) return false;  // nothing was freed since: spare the hashing
 
@@ -196,7 +201,8 @@ void Scheduler::count_admission(Sequence& s) {
 }
 
 void Scheduler::schedule(Sequence& s, int32_t count) {
-  plan_.items.push_back({.sequence = &s, .first = s.computed, .count = count, .samples = count == s.uncomputed()});
+  plan_.items.push_back(
+      {.sequence = &s, .first = s.computed, .count = count, .samples = count == s.uncomputed()});
   plan_.tokens += count;
   s.computed += count;
   make_findable(s);

@@ -1,15 +1,18 @@
-// Decides what each step computes and which sequence holds which KV block. Pure: no clock, no device, no I/O; time and
-// measurements come in as arguments, so that a seeded simulation can run it for any number of steps. Owns the waiting and
-// running lists, the block pool and the prefix cache; not the sequences. Engine thread only.
+// Decides what each step computes and which sequence holds which KV block. Pure: no clock, no device, no I/O;
+// time and measurements come in as arguments, so that a seeded simulation can run it for any number of steps.
+// Owns the waiting and running lists, the block pool and the prefix cache; not the sequences. Engine thread
+// only.
 //
-// One token budget per step, no phases: running sequences that decode (one token each), then running ones with prompt left,
-// then waiting ones. Rank decides the order everywhere. A decode without a free block preempts the last in rank: it gives
-// up its blocks, keeps its tokens and returns to its place in the queue; its tokens are recomputed later, from the prefix
-// cache where they are still there. Since the first in rank is never preempted and whatever was submitted fits alone, some
-// sequence always advances and every sequence is at some time the first.
+// One token budget per step, no phases: running sequences that decode (one token each), then running ones
+// with prompt left, then waiting ones. Rank decides the order everywhere. A decode without a free block
+// preempts the last in rank: it gives up its blocks, keeps its tokens and returns to its place in the queue;
+// its tokens are recomputed later, from the prefix cache where they are still there. Since the first in rank
+// is never preempted and whatever was submitted fits alone, some sequence always advances and every sequence
+// is at some time the first.
 //
-// A block is findable by others as soon as the step that computes it is planned: a step stores all its keys and values before
-// it reads any, and steps run in order. So of equal prompts that arrive together only one is computed.
+// A block is findable by others as soon as the step that computes it is planned: a step stores all its keys
+// and values before it reads any, and steps run in order. So of equal prompts that arrive together only one
+// is computed.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +26,10 @@
 namespace sluice {
 
 struct SchedulerOptions {
-  int64_t block_count = 0;   // N
-  int block_tokens = 16;     // B
+  int64_t block_count = 0;  // N
+  int block_tokens = 16;    // B
   int max_running = 64;
-  int budget_tokens = 512;   // >= max_running, so that every decode has its place
+  int budget_tokens = 512;  // >= max_running, so that every decode has its place
   int max_head_bypass = 64;
   bool prefix_caching = true;
   bool by_priority = false;
@@ -65,13 +68,15 @@ class Scheduler {
 
   // A new sequence joins the queue. It must fit the pool alone at its greatest length.
   void add(Sequence& sequence);
-  // Takes a waiting or running sequence out, whatever the reason, and releases its blocks. Not while a plan is open.
+  // Takes a waiting or running sequence out, whatever the reason, and releases its blocks. Not while a plan
+  // is open.
   void remove(Sequence& sequence);
   // The sequences whose deadline has come, into `out`; they stay until removed.
   void expired(Clock::time_point now, std::vector<Sequence*>& out) const;
 
-  // Opens the next step: advances `computed` of the sequences in it. `prefill_limit` bounds the prompt tokens beside decodes
-  // (StepPacer); without decodes the budget alone does. Empty only when there is no sequence. Valid until complete().
+  // Opens the next step: advances `computed` of the sequences in it. `prefill_limit` bounds the prompt tokens
+  // beside decodes (StepPacer); without decodes the budget alone does. Empty only when there is no sequence.
+  // Valid until complete().
   const Plan& plan(int prefill_limit);
   // The planned step's results are in (or it runs before whatever is planned next).
   void complete();
@@ -111,7 +116,9 @@ class Scheduler {
   void preempt_last();
   int32_t take_block();
   void release_blocks(Sequence& sequence);
-  int32_t blocks_for(int32_t tokens) const { return (tokens + options_.block_tokens - 1) / options_.block_tokens; }
+  int32_t blocks_for(int32_t tokens) const {
+    return (tokens + options_.block_tokens - 1) / options_.block_tokens;
+  }
   std::span<const int32_t> block_tokens(const Sequence& sequence, int32_t block_index) const;
 
   const SchedulerOptions options_;

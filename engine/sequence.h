@@ -1,9 +1,10 @@
 // A request on its way through the engine: its tokens, how far they are computed, and the KV blocks it holds.
-// Made by Engine::submit, then engine thread only. The scheduler changes `computed`, `blocks` and what stands below them;
-// the engine's core appends tokens.
+// Made by Engine::submit, then engine thread only. The scheduler changes `computed`, `blocks` and what stands
+// below them; the engine's core appends tokens.
 //
 //   tokens   [0, prompt_length) the prompt   [prompt_length, length) generated
-//   KV       [0, chain.depth * B) findable by others   [.., computed) in the cache or launched   [computed, length) not yet
+//   KV       [0, chain.depth * B) findable by others   [.., computed) in the cache or launched   [computed,
+//   length) not yet
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@ struct Rank {
 
 struct Sequence {
   RequestId id = 0;
-  Request request;               // its prompt has moved to `tokens`
+  Request request;  // its prompt has moved to `tokens`
   std::vector<int32_t> tokens;
   int32_t prompt_length = 0;
   std::vector<int32_t> banned_until_min_tokens;  // EOS and stop ids, when min_tokens asks for it
@@ -34,21 +35,25 @@ struct Sequence {
   State state = State::kNew;
   int32_t computed = 0;
   std::vector<int32_t> blocks;
-  uint32_t blocks_version = 0;   // changes when a block id already in `blocks` does
-  PrefixChain chain;             // behind the blocks made findable
+  uint32_t blocks_version = 0;    // changes when a block id already in `blocks` does
+  PrefixChain chain;              // behind the blocks made findable
   int64_t refused_headroom = -1;  // free blocks beyond the reserve when admission last failed; -1: it has not
-  int bypassed = 0;              // smaller ones admitted while it stood at the head of the queue
+  int bypassed = 0;               // smaller ones admitted while it stood at the head of the queue
   int preemptions = 0;
-  bool admitted = false;         // at least once
-  int32_t cached_tokens = 0;     // of the prompt, found at the first admission
+  bool admitted = false;      // at least once
+  int32_t cached_tokens = 0;  // of the prompt, found at the first admission
 
   Clock::time_point first_scheduled, first_token;
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
   int32_t generated() const { return length() - prompt_length; }
   int32_t uncomputed() const { return length() - computed; }
-  std::span<const int32_t> prompt() const { return std::span(tokens).first(static_cast<size_t>(prompt_length)); }
-  std::span<const int32_t> output() const { return std::span(tokens).subspan(static_cast<size_t>(prompt_length)); }
+  std::span<const int32_t> prompt() const {
+    return std::span(tokens).first(static_cast<size_t>(prompt_length));
+  }
+  std::span<const int32_t> output() const {
+    return std::span(tokens).subspan(static_cast<size_t>(prompt_length));
+  }
 };
 
 }  // namespace sluice

@@ -12,7 +12,9 @@ namespace {
 
 constexpr uint64_t kEmptyPrefix = 0x5b1ce;
 
-uint64_t extend(uint64_t digest, int32_t token) { return hash_combine(digest, static_cast<uint64_t>(token) + 1); }
+uint64_t extend(uint64_t digest, int32_t token) {
+  return hash_combine(digest, static_cast<uint64_t>(token) + 1);
+}
 
 bool banned(const SamplingRow& row, int32_t token) {
   return std::ranges::find(row.banned_tokens, token) != row.banned_tokens.end();
@@ -64,10 +66,14 @@ void SimulatedRunner::launch(const RunnerStep& step) {
   SLUICE_CHECK_LE(batch.sequences(), options_.facts.max_sequences);
   SLUICE_CHECK_EQ(step.sampling.size(), batch.sample_rows.size());
   last_step_seconds_ = cost_of(batch);
-  step_end_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(last_step_seconds_));
+  step_end_ = Clock::now() +
+              std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(last_step_seconds_));
   store(batch);
   if (options_.check_whole_context) {
     for (int64_t s = 0; s < batch.sequences(); ++s) check_context(batch, s);
+    for (const SamplingRow& row : step.sampling) {
+      SLUICE_CHECK(row.output_tokens.empty() || row.output_tokens.size() == row.draw_index);
+    }
   }
   tokens_.clear();
   for (size_t r = 0; r < batch.sample_rows.size(); ++r) {
@@ -96,7 +102,8 @@ void SimulatedRunner::store(const StepBatch& batch) {
       uint64_t before = kEmptyPrefix;
       if (position > 0) {
         const int32_t previous = position - 1;
-        const int32_t block = batch.block_table[static_cast<size_t>(s * batch.block_table_stride + previous / B)];
+        const int32_t block =
+            batch.block_table[static_cast<size_t>(s * batch.block_table_stride + previous / B)];
         before = digests_[static_cast<size_t>(int64_t{block} * B + previous % B)];
       }
       stored_[slot] = batch.token_ids[static_cast<size_t>(t)];
@@ -109,7 +116,8 @@ void SimulatedRunner::check_context(const StepBatch& batch, int64_t sequence) co
   const int B = options_.facts.block_tokens;
   uint64_t digest = kEmptyPrefix;
   for (int32_t position = 0; position < batch.context_lengths[static_cast<size_t>(sequence)]; ++position) {
-    const int32_t block = batch.block_table[static_cast<size_t>(sequence * batch.block_table_stride + position / B)];
+    const int32_t block =
+        batch.block_table[static_cast<size_t>(sequence * batch.block_table_stride + position / B)];
     const auto slot = static_cast<size_t>(int64_t{block} * B + position % B);
     digest = extend(digest, stored_[slot]);
     SLUICE_CHECK_EQ(digest, digests_[slot]);
@@ -120,14 +128,15 @@ double SimulatedRunner::cost_of(const StepBatch& batch) const {
   double seconds = options_.cost.step_seconds;
   for (size_t s = 0; s < batch.context_lengths.size(); ++s) {
     const int32_t tokens = batch.query_start[s + 1] - batch.query_start[s];
-    seconds += tokens > 1 ? options_.cost.prefill_token_seconds * tokens : options_.cost.decode_sequence_seconds;
+    seconds +=
+        tokens > 1 ? options_.cost.prefill_token_seconds * tokens : options_.cost.decode_sequence_seconds;
     seconds += options_.cost.context_token_seconds * batch.context_lengths[s];
   }
   return seconds;
 }
 
-int32_t SimulatedRunner::expected_token(const SimulatedRunnerOptions& options, std::span<const int32_t> prefix,
-                                        const SamplingRow& row) {
+int32_t SimulatedRunner::expected_token(const SimulatedRunnerOptions& options,
+                                        std::span<const int32_t> prefix, const SamplingRow& row) {
   uint64_t digest = kEmptyPrefix;
   for (const int32_t token : prefix) digest = extend(digest, token);
   return draw(options, digest, row);

@@ -1,10 +1,10 @@
-// A runner with a cost model in place of a device, so that the real scheduler, KV bookkeeping, server and metrics run at any
-// size on any machine. Engine thread only.
+// A runner with a cost model in place of a device, so that the real scheduler, KV bookkeeping, server and
+// metrics run at any size on any machine. Engine thread only.
 //
-// Its answers check the bookkeeping: each KV slot holds a digest of the whole token prefix that was stored up to it, and a
-// sampled token is a pure function of the digest found behind the context (and, unless greedy, of seed and draw index). A
-// token stored in a wrong slot, a block given away too early or a stale block table gives another answer than
-// `expected_token` over the request's own tokens.
+// Its answers check the bookkeeping: each KV slot holds a digest of the whole token prefix that was stored up
+// to it, and a sampled token is a pure function of the digest found behind the context (and, unless greedy,
+// of seed and draw index). A token stored in a wrong slot, a block given away too early or a stale block
+// table gives another answer than `expected_token` over the request's own tokens.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@
 
 namespace sluice {
 
-// Seconds a step takes: step + prefill_token * (tokens of sequences with more than one) + decode_sequence * (sequences with
-// one) + context_token * (tokens of context of all sequences).
+// Seconds a step takes: step + prefill_token * (tokens of sequences with more than one) + decode_sequence *
+// (sequences with one) + context_token * (tokens of context of all sequences).
 struct StepCost {
   double step_seconds = 0;
   double prefill_token_seconds = 0;
@@ -28,9 +28,11 @@ struct StepCost {
 struct SimulatedRunnerOptions {
   RunnerFacts facts;
   StepCost cost;
-  bool real_time = true;         // collect() waits until the step would have ended; false: only `simulated_seconds` tells
-  bool check_whole_context = false;  // walk every context through its block table in every step: slow, finds more
-  int mean_answer_tokens = 0;    // > 0: about one token in so many is the first of facts.eos_ids
+  bool real_time =
+      true;  // collect() waits until the step would have ended; false: only `simulated_seconds` tells
+  bool check_whole_context =
+      false;                   // walk every context through its block table in every step: slow, finds more
+  int mean_answer_tokens = 0;  // > 0: about one token in so many is the first of facts.eos_ids
 };
 
 class SimulatedRunner : public ModelRunner {

@@ -27,7 +27,8 @@ int StepPacer::prefill_limit() const {
 
 void StepPacer::step_took(double seconds, int prefill_tokens, int decode_sequences) {
   if (prefill_tokens > 0) {
-    follow(seconds_per_token_, std::max(0.0, seconds - (decode_sequences > 0 ? base_seconds_ : 0)) / prefill_tokens);
+    follow(seconds_per_token_,
+           std::max(0.0, seconds - (decode_sequences > 0 ? base_seconds_ : 0)) / prefill_tokens);
   } else if (decode_sequences > 0) {
     follow(base_seconds_, seconds);
   }

@@ -6,9 +6,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "models/model_config.h"
+#include "server/text/tokenizer.h"
 
 namespace sluice {
 
@@ -22,6 +24,9 @@ class ChatTemplate {
   // eos_token are added here. kInvalidArgument with the template's own words when it refuses
   // (raise_exception).
   virtual Result<std::string> render(std::string_view variables_json) const = 0;
+  // Renders and encodes. What the template writes may be special tokens; what stands in `variables_json` may not: a client
+  // who types "<|im_end|>" gets these characters. Otherwise equal to encoding the rendered text with parse_special.
+  virtual Result<std::vector<int32_t>> encode(std::string_view variables_json, const Tokenizer& tokenizer) const = 0;
 };
 
 }  // namespace sluice

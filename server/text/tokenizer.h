@@ -12,7 +12,15 @@
 #include "base/result.h"
 #include "models/model_config.h"
 
+struct SluiceTextTokenizer;
+
 namespace sluice {
+
+// What decoding does beyond joining the tokens' bytes.
+struct Decoding {
+  int strip_leading_spaces = 0;              // so many spaces at most are dropped from the beginning of a text
+  bool drop_spaces_of_first_token = false;
+};
 
 class Tokenizer {
  public:
@@ -31,6 +39,12 @@ class Tokenizer {
   virtual bool is_special(int32_t id) const = 0;
   virtual int32_t id_of(std::string_view token) const = 0;  // -1: no such token
   virtual int32_t vocabulary() const = 0;
+
+  virtual Decoding decoding() const { return {}; }
+  // A SentencePiece byte token: of a malformed sequence of these each becomes its own U+FFFD.
+  virtual bool is_fallback_byte(int32_t) const { return false; }
+  // For the files of this folder; null: not made by `load`.
+  virtual const SluiceTextTokenizer* native() const { return nullptr; }
 };
 
 // The text of one answer as its tokens come: holds back incomplete UTF-8 and whatever may be the beginning of
@@ -41,6 +55,7 @@ class Detokenizer {
     std::vector<std::string> stop;       // stop strings, not empty ones
     bool include_stop = false;           // include_stop_str_in_output
     bool skip_special = true;            // skip_special_tokens
+    bool continues_text = false;         // the answer goes on in the prompt's own text (completions): its leading space stays
   };
   virtual ~Detokenizer() = default;
   // New text that is safe to send, maybe empty.

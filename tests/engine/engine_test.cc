@@ -35,7 +35,8 @@ TEST(Engine, answers_each_of_many_requests_as_if_it_were_alone) {
     SamplingParams sampling;
     sampling.max_tokens = 40;
     sampling.temperature = 0;
-    EXPECT_EQ(answer.tokens, expected_answer(runner, prompts[static_cast<size_t>(i)], sampling).tokens) << "request " << i;
+    EXPECT_EQ(answer.tokens, expected_answer(runner, prompts[static_cast<size_t>(i)], sampling).tokens)
+        << "request " << i;
     EXPECT_EQ(answer.finals, 1);
     EXPECT_EQ(answer.last.finish_reason, FinishReason::kLength);
     EXPECT_EQ(answer.last.completion_tokens, 40);

@@ -1,4 +1,5 @@
-// A small engine over the simulated runner, a sink that gathers events, and what each answer must be. Test threads.
+// A small engine over the simulated runner, a sink that gathers events, and what each answer must be. Test
+// threads.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -93,7 +94,8 @@ inline EngineOptions options_for(const SimulatedRunnerOptions& runner) {
   return options;
 }
 
-inline std::unique_ptr<Engine> start_engine(const SimulatedRunnerOptions& runner, const EngineOptions& options) {
+inline std::unique_ptr<Engine> start_engine(const SimulatedRunnerOptions& runner,
+                                            const EngineOptions& options) {
   auto engine = Engine::start(options, std::make_unique<SimulatedRunner>(runner));
   EXPECT_TRUE(engine.ok()) << (engine.ok() ? "" : engine.error().message);
   return std::move(engine).value();
@@ -105,7 +107,8 @@ inline std::vector<int32_t> random_tokens(std::mt19937_64& random, int count, in
   return tokens;
 }
 
-inline Request make_request(std::shared_ptr<EventSink> sink, uint64_t tag, std::vector<int32_t> prompt, int max_tokens) {
+inline Request make_request(std::shared_ptr<EventSink> sink, uint64_t tag, std::vector<int32_t> prompt,
+                            int max_tokens) {
   Request request;
   request.prompt = std::move(prompt);
   request.sampling.max_tokens = max_tokens;
@@ -126,12 +129,14 @@ inline Expected expected_answer(const SimulatedRunnerOptions& runner, const std:
   Expected expected;
   std::vector<int32_t> prefix = prompt;
   std::vector<int32_t> banned = sampling.stop_token_ids;
-  if (!sampling.ignore_eos) banned.insert(banned.end(), runner.facts.eos_ids.begin(), runner.facts.eos_ids.end());
+  if (!sampling.ignore_eos)
+    banned.insert(banned.end(), runner.facts.eos_ids.begin(), runner.facts.eos_ids.end());
   const auto contains = [](const std::vector<int32_t>& ids, int32_t id) {
     return std::find(ids.begin(), ids.end(), id) != ids.end();
   };
   for (int i = 0; i < sampling.max_tokens; ++i) {
-    SamplingRow row{.temperature = sampling.temperature, .seed = sampling.seed, .draw_index = static_cast<uint64_t>(i)};
+    SamplingRow row{
+        .temperature = sampling.temperature, .seed = sampling.seed, .draw_index = static_cast<uint64_t>(i)};
     if (i < sampling.min_tokens) row.banned_tokens = banned;
     const int32_t token = SimulatedRunner::expected_token(runner, prefix, row);
     prefix.push_back(token);

@@ -292,6 +292,7 @@ void write_tiny_directory(const TinyShape& shape, const std::string& folder, int
   SLUICE_CHECK(shape.format == WeightFormat::kF32 || shape.format == WeightFormat::kF16 || shape.format == WeightFormat::kBF16);
   std::vector<std::vector<SafetensorsEntry>> files(static_cast<size_t>(shards));
   json weight_map = json::object();
+  size_t total_size = 0;
   const auto shard_name = [&](size_t shard) {
     return shards == 1 ? std::string("model.safetensors") : "model-" + std::to_string(shard + 1) + "-of-" + std::to_string(shards) + ".safetensors";
   };
@@ -304,18 +305,27 @@ void write_tiny_directory(const TinyShape& shape, const std::string& folder, int
     const auto format = format_in_file(shape, tensor);
     files[shard].push_back({tensor.name, std::string(facts_of(format).name), dimensions, encode(shape, tensor, format)});
     weight_map[tensor.name] = shard_name(shard);
+    total_size += files[shard].back().bytes.size();
   }
   for (size_t shard = 0; shard < files.size(); ++shard) write_file(folder + "/" + shard_name(shard), safetensors_file(files[shard]));
-  if (shards > 1) write_file(folder + "/model.safetensors.index.json", json{{"weight_map", weight_map}}.dump(1));
+  if (shards > 1) write_file(folder + "/model.safetensors.index.json", json{{"metadata", {{"total_size", total_size}}}, {"weight_map", weight_map}}.dump(1));
 
   write_file(folder + "/config.json", config_json(shape).dump(1));
   write_file(folder + "/tokenizer.json", tokenizer_json(tiny_vocabulary()).dump(1));
+  const json flags = {{"lstrip", false}, {"normalized", false}, {"rstrip", false}, {"single_word", false}, {"special", true}};
+  json added = json::object();
+  for (size_t id = 0; id < 3; ++id) {
+    added[std::to_string(id)] = flags;
+    added[std::to_string(id)]["content"] = tiny_vocabulary().tokens[id];
+  }
+  json end = added["2"];
+  end["__type"] = "AddedToken";
   const json tokenizer_config = {{"bos_token", "<|im_start|>"},
-                                 {"eos_token", {{"content", "<|im_end|>"}}},
+                                 {"eos_token", end},
                                  {"unk_token", "<|endoftext|>"},
-                                 {"added_tokens_decoder", {{"2", {{"content", "<|im_end|>"}}}}},
+                                 {"added_tokens_decoder", added},
                                  {"chat_template", tiny_chat_template()},
-                                 {"tokenizer_class", "GPT2Tokenizer"}};
+                                 {"tokenizer_class", "PreTrainedTokenizerFast"}};
   write_file(folder + "/tokenizer_config.json", tokenizer_config.dump(1));
   write_file(folder + "/generation_config.json", json{{"bos_token_id", 1}, {"eos_token_id", {2, 0}}, {"temperature", 0.7}}.dump(1));
 }

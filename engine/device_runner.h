@@ -1,0 +1,41 @@
+// The runner of a real model on one device: stage, forward, sample. Owns the backend, the model, the KV cache
+// and the logits. Engine thread only.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/kv_cache.h"
+#include "engine/model_runner.h"
+#include "engine/options.h"
+#include "kernels/backend.h"
+#include "models/model.h"
+
+namespace sluice {
+
+class DeviceRunner final : public ModelRunner {
+ public:
+  // `model` was loaded for `backend` with max_tokens_per_step >= options.max_num_batched_tokens and
+  // max_rows_to_sample >= options.max_num_seqs. Checks the options, fills in max_model_len 0 with the model's
+  // own context length, makes the KV cache. `eos_ids`: every id that ends an answer.
+  static Result<std::unique_ptr<ModelRunner>> make(const EngineOptions& options, std::vector<int32_t> eos_ids,
+                                                   std::unique_ptr<Backend> backend,
+                                                   std::unique_ptr<Model> model);
+
+  const RunnerFacts& facts() const override { return facts_; }
+  void launch(const RunnerStep& step) override;
+  std::span<const SampledToken> collect() override;
+
+ private:
+  DeviceRunner() = default;
+
+  RunnerFacts facts_;
+  std::unique_ptr<Backend> backend_;  // first: the others live in its memory
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Buffer> logits_;    // [max_sequences, V] f32
+  std::vector<SampledToken> tokens_;  // [max_sequences]
+  size_t rows_in_flight_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,44 @@
+// Owns the device bytes of the keys and values of all layers. Counts no references and knows no sequence:
+// which block belongs to whom is BlockPool's. Made once at start; engine thread afterwards.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/options.h"
+#include "kernels/backend.h"
+#include "models/model_config.h"
+
+namespace sluice {
+
+// How many blocks, told from numbers alone.
+struct KvCacheSize {
+  int64_t block_count = 0;  // N
+  int64_t block_bytes = 0;  // of one block: keys and values of all layers
+
+  int64_t bytes() const { return block_count * block_bytes; }
+};
+
+// `options.max_model_len` is filled in. With kv_cache_memory_bytes 0: half of the device's free memory, but
+// never more than max_num_seqs sequences of max_model_len need; when the device cannot tell (free_bytes 0), 1
+// GiB or one sequence. kOutOfMemory when not even one sequence of max_model_len fits, with the length that
+// would.
+Result<KvCacheSize> size_kv_cache(const EngineOptions& options, const ModelConfig& model, size_t free_bytes);
+
+class KvCache {
+ public:
+  static Result<std::unique_ptr<KvCache>> make(const EngineOptions& options, const ModelConfig& model,
+                                               Backend& backend);
+
+  std::span<const KvView> layers() const { return layers_; }
+  const KvCacheSize& size() const { return size_; }
+
+ private:
+  KvCache() = default;
+  KvCacheSize size_;
+  std::vector<std::unique_ptr<Buffer>> memory_;  // one per layer: its keys, then its values
+  std::vector<KvView> layers_;
+};
+
+}  // namespace sluice

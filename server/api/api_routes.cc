@@ -1,0 +1,215 @@
+#include "server/api/api_routes.h"
+
+#include "base/log.h"
+#include "server/api/plans.h"
+#include "server/wire/error_body.h"
+
+namespace sluice {
+namespace {
+
+HttpResponse json(std::string body, int status = 200) {
+  HttpResponse response;
+  response.status = status;
+  response.body = std::move(body);
+  return response;
+}
+
+// A browser sends text/plain or a form to any address without asking; only JSON needs the page's owner's consent.
+Status require_json(const HttpRequest& request) {
+  const std::string* type = request.headers.find("content-type");
+  std::string essence = type == nullptr ? "" : type->substr(0, type->find(';'));
+  while (!essence.empty() && essence.back() == ' ') essence.pop_back();
+  for (char& c : essence) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (essence != "application/json") {
+    return invalid_argument("", "The request's Content-Type must be application/json.");
+  }
+  if (const std::string* encoding = request.headers.find("content-encoding"); encoding != nullptr && *encoding != "identity") {
+    return invalid_argument("", "A compressed body is not accepted; send it without Content-Encoding.");
+  }
+  return {};
+}
+
+using Planner = Result<GenerationPlan> (*)(const ModelService&, const PlanRequest&);
+
+RouteFunction generation_route(ApiFloor& floor, Planner planner) {
+  return [&floor, planner](Exchange& exchange, HttpRequest&& request) -> std::shared_ptr<Responder> {
+    const Status acceptable = require_json(request);
+    auto service = floor.slot.get();
+    if (!acceptable.ok() || !service.ok()) {
+      exchange.respond(error_response(acceptable.ok() ? service.error() : acceptable.error()));
+      return nullptr;
+    }
+    if (floor.options.log_requests) log::info("request {}: {} with {} bytes", request.request_id, request.path, request.body.size());
+    EventSwitch& events = *floor.switches[static_cast<size_t>(exchange.io().index())];
+    auto generation = std::make_shared<Generation>(exchange, *service, events, request.arrival);
+    const size_t bytes = request.body.size();
+    auto prepare = [service = *service, planner,
+                    plan_request = PlanRequest{std::move(request.body), std::move(request.request_id)}] {
+      return planner(*service, plan_request);
+    };
+    generation->start(bytes, *floor.pool, std::move(prepare));
+    return generation;
+  };
+}
+
+// Waits for a job on the pool; the answer is dropped when the client has left.
+class PoolAnswer final : public Responder, public std::enable_shared_from_this<PoolAnswer> {
+ public:
+  explicit PoolAnswer(Exchange& exchange) : exchange_(exchange) {}
+  void start(WorkPool& pool, std::function<HttpResponse()> job) {
+    const bool taken = pool.try_run([weak = weak_from_this(), &io = exchange_.io(), job = std::move(job)] {
+      if (weak.expired()) return;
+      auto response = std::make_shared<HttpResponse>(job());
+      io.post([weak, response] {
+        if (const auto self = weak.lock()) self->exchange_.respond(std::move(*response));
+      });
+    });
+    if (!taken) exchange_.respond(error_response({ErrorCode::kOverloaded, "Too many requests wait; try again soon.", "", 1}));
+  }
+
+ private:
+  Exchange& exchange_;
+};
+
+Result<std::string> tokenize(const ModelService& service, const std::string& body) {
+  SLUICE_ASSIGN(TokenizeRequest request, parse_tokenize_request(body, service.limits));
+  SLUICE_ASSIGN(const std::string model, service.answer_name(request.model));
+  std::vector<int32_t> ids;
+  if (request.chat_body.empty()) {
+    SLUICE_ASSIGN(ids, service.tokenizer->encode(request.prompt, request.add_special_tokens, true));
+  } else {
+    SLUICE_ASSIGN(ChatRequest chat, parse_chat_request(request.chat_body, service.limits, service.dialect));
+    SLUICE_ASSIGN(ids, encode_chat(service, chat));
+  }
+  std::vector<std::string> strings;
+  if (request.return_token_strings) {
+    for (int32_t id : ids) strings.push_back(service.tokenizer->token_bytes(id));
+  }
+  return tokenize_body(ids, strings, service.limits.max_model_len);
+}
+
+Result<std::string> detokenize(const ModelService& service, const std::string& body) {
+  SLUICE_ASSIGN(DetokenizeRequest request, parse_detokenize_request(body, service.limits));
+  SLUICE_ASSIGN(const std::string model, service.answer_name(request.model));
+  return detokenize_body(service.tokenizer->decode(request.ids, false));
+}
+
+RouteFunction pool_route(ApiFloor& floor, Result<std::string> (*work)(const ModelService&, const std::string&)) {
+  return [&floor, work](Exchange& exchange, HttpRequest&& request) -> std::shared_ptr<Responder> {
+    const Status acceptable = require_json(request);
+    auto service = floor.slot.get();
+    if (!acceptable.ok() || !service.ok()) {
+      exchange.respond(error_response(acceptable.ok() ? service.error() : acceptable.error()));
+      return nullptr;
+    }
+    auto answer = std::make_shared<PoolAnswer>(exchange);
+    answer->start(*floor.pool, [service = *service, work, body = std::move(request.body)] {
+      const Result<std::string> result = work(*service, body);
+      return result.ok() ? json(*result) : error_response(result.error());
+    });
+    return answer;
+  };
+}
+
+using Answerer = std::function<HttpResponse(const HttpRequest& request)>;
+
+Route simple(std::string method, std::string pattern, bool always_open, Answerer answerer) {
+  return {std::move(method), std::move(pattern),
+          [answerer = std::move(answerer)](Exchange& exchange, HttpRequest&& request) -> std::shared_ptr<Responder> {
+            exchange.respond(answerer(request));
+            return nullptr;
+          },
+          always_open};
+}
+
+HttpResponse health(const ApiFloor& floor) {
+  const auto service = floor.slot.peek();
+  if (service != nullptr && !service->engine->makes_progress(floor.options.health_stall)) {
+    return error_response({ErrorCode::kUnavailable, "The engine has work and makes no progress.", "", 5});
+  }
+  return json(R"({"status":"ok"})");
+}
+
+HttpResponse ready(const ApiFloor& floor) {
+  const auto service = floor.slot.get();
+  if (!service.ok()) return error_response(service.error());
+  return health(floor);
+}
+
+HttpResponse models(const ApiFloor& floor) {
+  const auto service = floor.slot.get();
+  if (!service.ok()) return error_response(service.error());
+  return json(model_list_body((*service)->cards));
+}
+
+HttpResponse model(const ApiFloor& floor, const std::string& id) {
+  const auto service = floor.slot.get();
+  if (!service.ok()) return error_response(service.error());
+  for (const ModelCard& card : (*service)->cards) {
+    if (card.id == id) return json(model_card_body(card));
+  }
+  return error_response((*service)->answer_name(id).error());
+}
+
+}  // namespace
+
+bool is_authorized(const std::string* authorization, const std::vector<std::string>& keys) {
+  static constexpr std::string_view kBearer = "Bearer ";
+  if (authorization == nullptr || !std::string_view(*authorization).starts_with(kBearer)) return false;
+  const std::string_view given = std::string_view(*authorization).substr(kBearer.size());
+  bool found = false;
+  for (const std::string& key : keys) {
+    volatile unsigned char difference = given.size() == key.size() ? 0 : 1;
+    for (size_t i = 0; i < given.size(); ++i) {
+      const auto wanted = static_cast<unsigned char>(key.empty() ? 0 : key[i % key.size()]);
+      difference = static_cast<unsigned char>(difference | (static_cast<unsigned char>(given[i]) ^ wanted));
+    }
+    found = (difference == 0 && !key.empty()) || found;
+  }
+  return found;
+}
+
+std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads) {
+  auto floor = std::make_unique<ApiFloor>();
+  floor->options = std::move(options);
+  for (int i = 0; i < threads.count(); ++i) floor->switches.push_back(std::make_unique<EventSwitch>(threads.at(i)));
+  floor->pool = std::make_unique<WorkPool>(worker_threads, 1024);
+  return floor;
+}
+
+Routes make_api_routes(ApiFloor& floor) {
+  Routes routes;
+  routes.add({"POST", "/v1/chat/completions", generation_route(floor, plan_chat)});
+  routes.add({"POST", "/v1/completions", generation_route(floor, plan_completion)});
+  routes.add({"POST", "/tokenize", pool_route(floor, tokenize)});
+  routes.add({"POST", "/detokenize", pool_route(floor, detokenize)});
+  routes.add(simple("GET", "/v1/models", false, [&floor](const HttpRequest&) { return models(floor); }));
+  routes.add(simple("GET", "/v1/models/{rest}", false, [&floor](const HttpRequest& r) { return model(floor, r.path_rest); }));
+  routes.add(simple("GET", "/health", true, [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(simple("GET", "/ready", true, [&floor](const HttpRequest&) { return ready(floor); }));
+  routes.add(simple("GET", "/ping", true, [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(simple("POST", "/ping", true, [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(simple("GET", "/version", true, [&floor](const HttpRequest&) { return json(version_body(floor.options.version)); }));
+  routes.add(simple("GET", "/metrics", true, [&floor](const HttpRequest&) {
+    HttpResponse response;
+    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    response.body = floor.metrics.expose();
+    return response;
+  }));
+  return routes;
+}
+
+void guard_door(ListenOptions& options, ApiFloor& floor) {
+  options.render_fault = fault_response;
+  options.on_exchange = [&floor](const ExchangeRecord& record) {
+    floor.metrics.count_exchange(record.route, record.method, record.status);
+  };
+  options.admit = [&floor](const HttpRequest& head, const Route& route) -> std::optional<HttpResponse> {
+    if (route.always_open || floor.options.api_keys.empty()) return std::nullopt;
+    if (is_authorized(head.headers.find("authorization"), floor.options.api_keys)) return std::nullopt;
+    return error_response({ErrorCode::kUnauthorized,
+                           "The API key is missing or wrong; send 'Authorization: Bearer KEY' with the server's --api-key."});
+  };
+}
+
+}  // namespace sluice

@@ -1,0 +1,39 @@
+// Every endpoint of the server and the rules at its door. The objects of ApiFloor outlive the listener that uses the routes.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/api/event_switch.h"
+#include "server/api/model_service.h"
+#include "server/api/work_pool.h"
+#include "server/metrics.h"
+#include "server/net/listener.h"
+
+namespace sluice {
+
+struct ApiOptions {
+  std::string version;
+  std::vector<std::string> api_keys;                 // empty: everybody may enter
+  std::chrono::milliseconds health_stall{30000};     // an engine with work and no finished step for this long is sick
+  bool log_requests = false;
+};
+
+struct ApiFloor {
+  ApiOptions options;
+  ServiceSlot slot;
+  std::vector<std::unique_ptr<EventSwitch>> switches;  // one per I/O thread
+  std::unique_ptr<WorkPool> pool;
+  Metrics metrics;
+};
+
+std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads);
+Routes make_api_routes(ApiFloor& floor);
+// Sets the three functions of ListenOptions.
+void guard_door(ListenOptions& options, ApiFloor& floor);
+
+// True when the header `Authorization: Bearer KEY` holds one of `keys`. Takes the same time for every wrong key of a length.
+bool is_authorized(const std::string* authorization, const std::vector<std::string>& keys);
+
+}  // namespace sluice

@@ -1,0 +1,147 @@
+#include "server/api/plans.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <random>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "server/wire/completion_request.h"
+
+namespace sluice {
+namespace {
+
+uint64_t draw_seed(const ModelService& service) {
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  return hash_combine(service.engine->options().seed, random());
+}
+
+SamplingParams sampling_of(const GenerationFields& fields, const ModelService& service) {
+  const GenerationDefaults& defaults = service.defaults;
+  SamplingParams sampling;
+  sampling.temperature = fields.temperature.value_or(defaults.temperature.value_or(1.0F));
+  sampling.top_k = fields.top_k.value_or(defaults.top_k.value_or(0));
+  sampling.top_p = fields.top_p.value_or(defaults.top_p.value_or(1.0F));
+  sampling.min_p = fields.min_p.value_or(defaults.min_p.value_or(0.0F));
+  sampling.repetition_penalty = fields.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0F));
+  sampling.presence_penalty = fields.presence_penalty;
+  sampling.frequency_penalty = fields.frequency_penalty;
+  sampling.seed = fields.seed ? *fields.seed : draw_seed(service);
+  sampling.logprobs = fields.logprobs;
+  sampling.min_tokens = fields.min_tokens;
+  sampling.ignore_eos = fields.ignore_eos;
+  sampling.stop_token_ids = fields.stop_token_ids;
+  sampling.logit_bias = fields.logit_bias;
+  return sampling;
+}
+
+Error context_length_error(size_t prompt_tokens, int max_tokens, int max_model_len, const std::string& param) {
+  if (max_tokens <= 0) {
+    return Error{ErrorCode::kContextLength,
+                 fmt::format("This model's maximum context length is {} tokens. However, your prompt has {} tokens, which "
+                             "leaves no room for an answer. Shorten the prompt.", max_model_len, prompt_tokens), param};
+  }
+  return Error{ErrorCode::kContextLength,
+               fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens: {} in the "
+                           "prompt and {} for the answer. Shorten the prompt or lower max_tokens.",
+                           max_model_len, prompt_tokens + static_cast<size_t>(max_tokens), prompt_tokens, max_tokens), param};
+}
+
+// max_tokens where the request gave none: the rest of the context.
+Result<int> answer_tokens(const GenerationPlan& plan, std::optional<int> asked, int max_model_len) {
+  size_t longest = 0;
+  for (const auto& prompt : plan.prompts) longest = std::max(longest, prompt.ids.size());
+  const auto room = static_cast<int64_t>(max_model_len) - static_cast<int64_t>(longest);
+  if (room < 1) return context_length_error(longest, asked.value_or(0), max_model_len, plan.prompt_param);
+  if (!asked) return static_cast<int>(room);
+  if (*asked > room) return context_length_error(longest, *asked, max_model_len, plan.prompt_param);
+  return *asked;
+}
+
+Result<GenerationPlan> plan_of(const GenerationFields& fields, const ModelService& service, const std::string& param) {
+  GenerationPlan plan;
+  plan.sampling = sampling_of(fields, service);
+  plan.prompt_param = param;
+  plan.n = fields.n;
+  plan.text.stop = fields.stop;
+  plan.text.include_stop = fields.include_stop_in_output;
+  plan.text.skip_special = fields.skip_special_tokens;
+  plan.stream = fields.stream;
+  plan.include_usage = fields.include_usage;
+  plan.continuous_usage = fields.continuous_usage;
+  plan.priority = fields.priority;
+  plan.cache_salt = fields.cache_salt.empty() ? 0 : hash_bytes(fields.cache_salt.data(), fields.cache_salt.size());
+  return plan;
+}
+
+AnswerOptions answer_options(const GenerationFields& fields, const ModelService& service, const PlanRequest& request,
+                             std::string model) {
+  AnswerOptions options;
+  options.request_id = request.request_id;
+  options.model = std::move(model);
+  options.created_s = std::time(nullptr);
+  options.fingerprint = service.fingerprint;
+  options.logprobs = fields.logprobs >= 0;
+  options.usage_null = fields.include_usage;
+  return options;
+}
+
+void report_ignored(const std::vector<std::string>& ignored, const std::string& request_id) {
+  for (const std::string& name : ignored) log::debug("request {}: the field '{}' is ignored", request_id, log::safe(name, 64));
+}
+
+}  // namespace
+
+Result<std::vector<int32_t>> encode_chat(const ModelService& service, const ChatRequest& request) {
+  auto text = service.chat_template->render(request.template_variables);
+  if (!text.ok()) {
+    Error error = std::move(text).error();
+    if (error.code == ErrorCode::kInvalidArgument && error.param.empty()) error.param = "messages";
+    return error;
+  }
+  if (text->size() > service.limits.max_prompt_bytes) return prompt_too_large("messages", text->size(), service.limits);
+  // The template writes the special tokens itself, BOS among them.
+  return service.tokenizer->encode(*text, false, true);
+}
+
+Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request) {
+  SLUICE_ASSIGN(ChatRequest chat, parse_chat_request(request.body, service.limits, service.dialect));
+  report_ignored(chat.ignored, request.request_id);
+  SLUICE_ASSIGN(std::string model, service.answer_name(chat.fields.model));
+  SLUICE_ASSIGN(GenerationPlan plan, plan_of(chat.fields, service, "messages"));
+  SLUICE_ASSIGN(std::vector<int32_t> ids, encode_chat(service, chat));
+  if (ids.empty()) return invalid_argument("messages", "The conversation renders to an empty prompt.");
+  plan.prompts.push_back({std::move(ids), chat.fields.echo ? chat.final_message : ""});
+  SLUICE_ASSIGN(plan.sampling.max_tokens, answer_tokens(plan, chat.fields.max_tokens, service.limits.max_model_len));
+  plan.format = AnswerFormat::chat(answer_options(chat.fields, service, request, std::move(model)));
+  return plan;
+}
+
+Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRequest& request) {
+  SLUICE_ASSIGN(CompletionRequest completion, parse_completion_request(request.body, service.limits));
+  const GenerationFields& fields = completion.fields;
+  report_ignored(completion.ignored, request.request_id);
+  SLUICE_ASSIGN(std::string model, service.answer_name(fields.model));
+  SLUICE_ASSIGN(GenerationPlan plan, plan_of(fields, service, "prompt"));
+  for (CompletionPrompt& prompt : completion.prompts) {
+    GenerationPlan::Prompt one;
+    if (auto* text = std::get_if<std::string>(&prompt)) {
+      // As a tokenizer of transformers and vLLM reads a raw prompt: a special token spelled out is that token, so that
+      // clients may render a chat template themselves.
+      SLUICE_ASSIGN(one.ids, service.tokenizer->encode(*text, completion.add_special_tokens, true));
+      if (fields.echo) one.opening_text = std::move(*text);
+    } else {
+      one.ids = std::move(std::get<std::vector<int32_t>>(prompt));
+      if (fields.echo) one.opening_text = service.tokenizer->decode(one.ids, fields.skip_special_tokens);
+    }
+    if (one.ids.empty()) return invalid_argument("prompt", "A prompt is empty.");
+    plan.prompts.push_back(std::move(one));
+  }
+  SLUICE_ASSIGN(plan.sampling.max_tokens, answer_tokens(plan, fields.max_tokens, service.limits.max_model_len));
+  plan.format = AnswerFormat::completion(answer_options(fields, service, request, std::move(model)));
+  return plan;
+}
+
+}  // namespace sluice

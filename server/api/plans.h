@@ -1,0 +1,21 @@
+// From a request's body to what the engine and the text floor need: the template rendered, the prompt encoded, defaults
+// filled in, lengths checked. Pure functions of body and service: any thread.
+#pragma once
+
+#include <string>
+
+#include "server/api/generation.h"
+
+namespace sluice {
+
+struct PlanRequest {
+  std::string body;
+  std::string request_id;
+};
+
+Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request);
+Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRequest& request);
+// The prompt that `body` (a chat request's) would give.
+Result<std::vector<int32_t>> encode_chat(const ModelService& service, const ChatRequest& request);
+
+}  // namespace sluice

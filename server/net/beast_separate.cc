@@ -1,0 +1,2 @@
+// See asio_separate.cc.
+#include <boost/beast/src.hpp>

@@ -1,0 +1,44 @@
+// Which function answers which method and path. Built before the listener starts, then read-only: any thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/net/exchange.h"
+#include "server/net/http_message.h"
+
+namespace sluice {
+
+// Answers at once and returns null, or leaves the Responder that will. Called on the connection's I/O thread.
+using RouteFunction = std::function<std::shared_ptr<Responder>(Exchange& exchange, HttpRequest&& request)>;
+
+struct Route {
+  std::string method;
+  std::string pattern;  // an exact path, or one that ends in "{rest}", which matches anything not empty
+  RouteFunction answer;
+  bool always_open = false;  // answered even when the server has all the connections it wants, and without a key
+};
+
+class Routes {
+ public:
+  void add(Route route) { routes_.push_back(std::move(route)); }
+
+  struct Match {
+    const Route* route = nullptr;  // null: see `allowed`
+    std::string rest;
+    std::string allowed;           // methods the path has, for 405; empty: the path is unknown, 404
+  };
+  // HEAD finds the GET route.
+  Match find(std::string_view method, std::string_view path) const;
+
+ private:
+  std::vector<Route> routes_;
+};
+
+// False when an escape is not %XX or hides a NUL.
+bool percent_decode(std::string_view text, std::string& out);
+
+}  // namespace sluice

@@ -1,0 +1,534 @@
+#include "server/net/session.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <ctime>
+#include <random>
+
+#include "base/log.h"
+#include "server/net/http_parser.h"
+
+namespace sluice {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+namespace {
+
+constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
+constexpr size_t kMaxReadAheadBytes = size_t{256} << 10;
+constexpr size_t kReadBytes = size_t{64} << 10;
+constexpr milliseconds kLinger{1000};
+constexpr size_t kMaxLingerBytes = size_t{4} << 20;
+
+std::string http_date() {
+  const std::time_t now = std::time(nullptr);
+  thread_local std::time_t last = 0;
+  thread_local std::string text;
+  if (now != last) {
+    std::tm parts{};
+    gmtime_r(&now, &parts);
+    char out[64];
+    std::strftime(out, sizeof out, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    text = out;
+    last = now;
+  }
+  return text;
+}
+
+// A client's own id goes back to it and into logs only when it is made of harmless characters.
+std::string choose_request_id(const HeaderList& headers) {
+  if (const std::string* id = headers.find("x-request-id")) {
+    const bool harmless = !id->empty() && id->size() <= 128 && std::all_of(id->begin(), id->end(), [](char c) {
+      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.';
+    });
+    if (harmless) return *id;
+  }
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string id;
+  for (int word = 0; word < 2; ++word) {
+    uint64_t bits = random();
+    for (int i = 0; i < 16; ++i, bits >>= 4) id.push_back(kHex[bits & 15]);
+  }
+  return id;
+}
+
+std::string_view known_method(std::string_view method) {
+  for (std::string_view known : {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}) {
+    if (method == known) return known;
+  }
+  return "other";
+}
+
+void append_header(std::string& out, std::string_view name, std::string_view value) {
+  out.append(name).append(": ");
+  for (char c : value) {
+    if (c != '\r' && c != '\n' && c != '\0') out.push_back(c);
+  }
+  out.append("\r\n");
+}
+
+}  // namespace
+
+class Session final : public Exchange, public std::enable_shared_from_this<Session> {
+ public:
+  Session(std::shared_ptr<Listener::Shared> shared, SessionSet& set, tcp::socket socket)
+      : shared_(std::move(shared)), set_(set), socket_(std::move(socket)), parser_(shared_->options.limits),
+        news_(socket_.get_executor()), room_(socket_.get_executor()), write_deadline_(socket_.get_executor()) {
+    set_.sessions.insert(this);
+  }
+  ~Session() override {
+    set_.sessions.erase(this);
+    release_body();
+    --shared_->connections;
+  }
+
+  void start() {
+    boost::system::error_code ignored;
+    socket_.non_blocking(true, ignored);
+    socket_.set_option(tcp::no_delay(true), ignored);
+    asio::co_spawn(socket_.get_executor(), [self = shared_from_this()] { return self->read_ahead(); }, asio::detached);
+    asio::co_spawn(socket_.get_executor(), [self = shared_from_this()] { return self->serve(); }, asio::detached);
+  }
+
+  void cut() {
+    cut_ = true;
+    close_socket();
+    tell();
+  }
+  void wake() { tell(); }
+
+  // ---- Exchange ----
+  void respond(HttpResponse response) override {
+    if (answered_) return;
+    answered_ = ended_ = whole_ = true;
+    status_ = response.status;
+    head_ = make_head(response, true);
+    if (request_method_ != "HEAD") unsent_ = std::move(response.body);
+    tell();
+  }
+  void begin(HttpResponse response) override {
+    if (answered_) return;
+    answered_ = true;
+    status_ = response.status;
+    head_ = make_head(response, false);
+    tell();
+  }
+  bool write(std::string_view bytes) override {
+    if (cut_ || ended_) return false;
+    unsent_.append(bytes);
+    if (unsent_.size() > shared_->options.max_unsent_bytes) {
+      log::info("request {}: the client does not read its answer; cancelled", request_id_);
+      cut();
+      return false;
+    }
+    tell();
+    return true;
+  }
+  void end() override {
+    ended_ = true;
+    tell();
+  }
+  IoThread& io() override { return *set_.io; }
+
+ private:
+  // ---- the coroutine that reads ahead ----
+  asio::awaitable<void> read_ahead() {
+    const auto self = shared_from_this();
+    thread_local std::vector<char> scratch(kReadBytes);
+    size_t lingered = 0;
+    while (!cut_) {
+      if (ahead_.size() >= kMaxReadAheadBytes && !lingering_) {
+        // The buffer is full of pipelined bytes: only a reset or a half-close can still be seen, by asking.
+        pollfd ask{socket_.native_handle(), POLLRDHUP, 0};
+        if (::poll(&ask, 1, 0) > 0 && (ask.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0 && busy_) break;
+        room_.expires_after(milliseconds(500));
+        co_await room_.async_wait(kToken);
+        continue;
+      }
+      const auto [failed] = co_await socket_.async_wait(tcp::socket::wait_read, kToken);
+      if (failed || cut_) break;
+      boost::system::error_code error;
+      const size_t size = socket_.read_some(asio::buffer(scratch), error);
+      if (error == asio::error::would_block || error == asio::error::try_again) continue;
+      if (error) break;
+      if (lingering_) {
+        lingered += size;
+        if (lingered > kMaxLingerBytes) break;
+        continue;
+      }
+      ahead_.append(scratch.data(), size);
+      tell();
+    }
+    peer_gone_ = true;
+    if (busy_ && !ended_) cut();
+    tell();
+  }
+
+  // ---- the coroutine that serves ----
+  asio::awaitable<void> serve() {
+    const auto self = shared_from_this();
+    for (;;) {
+      const bool again = co_await serve_one();
+      if (!again || cut_) break;
+    }
+    if (!cut_ && !peer_gone_) co_await linger();
+    close_socket();
+    room_.cancel();
+  }
+
+  // Reads one request and answers it. False: the connection ends.
+  asio::awaitable<bool> serve_one() {
+    const ListenOptions& options = shared_->options;
+    parser_.reset();
+    answered_ = ended_ = whole_ = false;
+    request_id_.clear();
+    request_method_.clear();
+    route_ = nullptr;
+    close_after_ = false;
+    const bool have_head = co_await read_head();
+    if (!have_head) co_return false;
+    busy_ = true;
+    ++shared_->active_exchanges;
+    arrived_ = steady_clock::now();
+    co_await answer_one(options);
+    responder_.reset();  // cancels what still runs
+    release_body();
+    busy_ = false;
+    --shared_->active_exchanges;
+    record();
+    co_return !close_after_ && !cut_;
+  }
+
+  // False: nothing to answer (closed, or idle too long).
+  asio::awaitable<bool> read_head() {
+    const ListenOptions& options = shared_->options;
+    auto deadline = steady_clock::now() + options.idle_timeout;
+    bool first = true;
+    while (parser_.state() == RequestParser::State::kHead) {
+      if (!ahead_.empty()) {
+        consume();
+        if (first && parser_.started()) {
+          first = false;
+          deadline = steady_clock::now() + options.head_timeout;
+        }
+        continue;
+      }
+      if (cut_ || peer_gone_) co_return false;
+      if (shared_->draining && !parser_.started()) co_return false;
+      const bool news = co_await wait_news(deadline);
+      if (!news && steady_clock::now() >= deadline) {
+        if (!parser_.started()) co_return false;
+        timed_out_ = true;
+        co_return true;
+      }
+    }
+    co_return true;
+  }
+
+  asio::awaitable<void> answer_one(const ListenOptions& options) {
+    HttpRequest& request = parser_.request();
+    request_method_ = request.method;
+    minor_version_ = request.minor_version;
+    request_id_ = choose_request_id(request.headers);
+    close_after_ = !request.keep_alive || shared_->draining;
+    if (timed_out_) {
+      const HttpFault fault{408, "The request's headers did not arrive in time."};
+      co_await refuse(fault);
+      co_return;
+    }
+    if (parser_.state() == RequestParser::State::kFailed) {
+      co_await refuse(parser_.fault());
+      co_return;
+    }
+    Routes::Match match = shared_->routes.find(request.method, request.path);
+    route_ = match.route;
+    std::optional<HttpResponse> refusal = judge(match, request);
+    if (refusal) {
+      if (!parser_.body_is_empty()) close_after_ = true;  // its body is not read
+      respond(std::move(*refusal));
+      co_await flush();
+      co_return;
+    }
+    const bool have_body = co_await read_body(options);
+    if (!have_body) co_return;
+    request.request_id = request_id_;
+    request.path_rest = std::move(match.rest);
+    request.arrival = arrived_;
+    try {
+      responder_ = match.route->answer(*this, std::move(request));
+    } catch (const std::exception& error) {  // out of memory, or our own fault: this request fails, the server does not
+      log::error("request {}: {}", request_id_, error.what());
+      respond(options.render_fault({500, "The server failed on this request."}));
+    }
+    co_await pump();
+  }
+
+  std::optional<HttpResponse> judge(const Routes::Match& match, const HttpRequest& request) {
+    const ListenOptions& options = shared_->options;
+    if (match.route == nullptr) {
+      if (match.allowed.empty()) return options.render_fault({404, "There is nothing at " + log::safe(request.path) + "."});
+      HttpResponse response = options.render_fault(
+          {405, "The method " + request.method + " is not allowed here; use " + match.allowed + "."});
+      response.headers.add("Allow", match.allowed);
+      return response;
+    }
+    if (!match.route->always_open && shared_->connections > options.max_connections) {
+      close_after_ = true;
+      HttpResponse response = options.render_fault({503, "The server has all the connections it wants; try again soon."});
+      response.headers.add("Retry-After", "1");
+      return response;
+    }
+    if (options.admit) return options.admit(request, *match.route);
+    return std::nullopt;
+  }
+
+  // False: answered with a fault, or the client is gone.
+  asio::awaitable<bool> read_body(const ListenOptions& options) {
+    if (parser_.request().expects_continue && !parser_.body_is_empty() && ahead_.empty()) {
+      const bool sent = co_await write_out("HTTP/1.1 100 Continue\r\n\r\n", {}, {});
+      if (!sent) co_return false;
+    }
+    auto deadline = steady_clock::now() + options.body_timeout;
+    while (parser_.state() == RequestParser::State::kBody) {
+      if (!ahead_.empty() || parser_.body_is_empty()) {
+        consume();
+        deadline = steady_clock::now() + options.body_timeout;
+        if (!hold_body(parser_.request().body.size())) {
+          const HttpFault fault{503, "The server holds as many request bodies as it wants; try again soon."};
+          co_await refuse(fault);
+          co_return false;
+        }
+        continue;
+      }
+      if (cut_ || peer_gone_) {
+        cut_ = true;
+        co_return false;
+      }
+      const bool news = co_await wait_news(deadline);
+      if (!news && steady_clock::now() >= deadline) {
+        const HttpFault fault{408, "The request's body did not arrive in time."};
+        co_await refuse(fault);
+        co_return false;
+      }
+    }
+    if (parser_.state() == RequestParser::State::kFailed) {
+      co_await refuse(parser_.fault());
+      co_return false;
+    }
+    co_return true;
+  }
+
+  asio::awaitable<void> refuse(HttpFault fault) {
+    close_after_ = true;
+    respond(shared_->options.render_fault(fault));
+    co_await flush();
+  }
+
+  // Writes what the route and its responder produce until the answer has ended.
+  asio::awaitable<void> pump() {
+    if (peer_gone_ && !ended_) cut();
+    while (!cut_) {
+      if (!head_.empty() || !unsent_.empty()) {
+        co_await flush();
+        continue;
+      }
+      if (ended_) break;
+      co_await wait_news(steady_clock::time_point::max());
+    }
+    if (!cut_ && answered_ && !whole_ && chunked_) {
+      const bool sent = co_await write_out("0\r\n\r\n", {}, {});
+      if (!sent) cut();
+    }
+  }
+
+  // One write of all there is.
+  asio::awaitable<void> flush() {
+    std::string head = std::exchange(head_, {});
+    const std::string body = std::exchange(unsent_, {});
+    bool sent = false;
+    if (!whole_ && chunked_ && !body.empty() && request_method_ != "HEAD") {
+      char size[24];
+      std::snprintf(size, sizeof size, "%zx\r\n", body.size());
+      head += size;
+      sent = co_await write_out(head, body, "\r\n");
+    } else if (request_method_ == "HEAD") {
+      sent = co_await write_out(head, {}, {});
+    } else {
+      sent = co_await write_out(head, body, {});
+    }
+    if (!sent) cut();
+  }
+
+  // True when all bytes went to the kernel; false when the client took none for write_timeout, or is gone.
+  asio::awaitable<bool> write_out(std::string_view a, std::string_view b, std::string_view c) {
+    std::array<std::string_view, 3> parts{a, b, c};
+    for (;;) {
+      std::array<asio::const_buffer, 3> buffers;
+      for (size_t i = 0; i < 3; ++i) buffers[i] = asio::buffer(parts[i].data(), parts[i].size());
+      if (asio::buffer_size(buffers) == 0) co_return true;
+      if (cut_) co_return false;
+      boost::system::error_code error;
+      size_t sent = socket_.write_some(buffers, error);
+      if (error == asio::error::would_block || error == asio::error::try_again) {
+        const bool ready = co_await wait_writable();
+        if (!ready) co_return false;
+        continue;
+      }
+      if (error) co_return false;
+      for (auto& part : parts) {
+        const size_t take = std::min(sent, part.size());
+        part.remove_prefix(take);
+        sent -= take;
+      }
+    }
+  }
+
+  asio::awaitable<bool> wait_writable() {
+    const uint64_t turn = ++write_turn_;
+    write_deadline_.expires_after(shared_->options.write_timeout);
+    write_deadline_.async_wait([self = shared_from_this(), turn](const boost::system::error_code& error) {
+      if (!error && turn == self->write_turn_) self->cut();
+    });
+    const auto [failed] = co_await socket_.async_wait(tcp::socket::wait_write, kToken);
+    ++write_turn_;  // a deadline already on its way means nothing any more
+    write_deadline_.cancel();
+    co_return !failed && !cut_;
+  }
+
+  // After the last answer: lets it reach a client that is still sending (a close with unread bytes would reset it away).
+  asio::awaitable<void> linger() {
+    lingering_ = true;
+    ahead_.clear();
+    room_.cancel();
+    boost::system::error_code ignored;
+    socket_.shutdown(tcp::socket::shutdown_send, ignored);
+    const auto deadline = steady_clock::now() + kLinger;
+    while (!peer_gone_ && !cut_ && steady_clock::now() < deadline) co_await wait_news(deadline);
+  }
+
+  // ---- small things ----
+  void consume() {
+    const size_t used = parser_.feed(ahead_);
+    ahead_.erase(0, used);
+    if (ahead_.empty() && ahead_.capacity() > 4096) std::string().swap(ahead_);
+    room_.cancel();
+  }
+
+  void tell() {
+    news_seen_ = true;
+    news_.cancel();
+  }
+  // True when something happened, false at the deadline.
+  asio::awaitable<bool> wait_news(steady_clock::time_point deadline) {
+    if (!news_seen_) {
+      news_.expires_at(deadline);
+      co_await news_.async_wait(kToken);
+    }
+    co_return std::exchange(news_seen_, false);
+  }
+
+  bool hold_body(size_t bytes) {
+    if (bytes <= held_body_bytes_) return true;
+    const size_t more = bytes - held_body_bytes_;
+    held_body_bytes_ = bytes;
+    return shared_->body_bytes.fetch_add(more) + more <= shared_->options.max_buffered_body_bytes;
+  }
+  void release_body() {
+    shared_->body_bytes -= held_body_bytes_;
+    held_body_bytes_ = 0;
+  }
+
+  void close_socket() {
+    boost::system::error_code ignored;
+    socket_.close(ignored);
+    room_.cancel();
+  }
+
+  std::string make_head(const HttpResponse& response, bool whole) {
+    chunked_ = !whole && minor_version_ == 1;
+    if ((!whole && !chunked_) || shared_->draining) close_after_ = true;
+    std::string out = "HTTP/1.1 " + std::to_string(response.status) + " " + std::string(reason_phrase(response.status)) + "\r\n";
+    append_header(out, "Date", http_date());
+    append_header(out, "Content-Type", response.content_type);
+    if (whole) append_header(out, "Content-Length", std::to_string(response.body.size()));
+    if (chunked_) append_header(out, "Transfer-Encoding", "chunked");
+    if (!request_id_.empty()) append_header(out, "x-request-id", request_id_);
+    for (const auto& [name, value] : response.headers) append_header(out, name, value);
+    append_header(out, "Connection", close_after_ ? "close" : "keep-alive");
+    out += "\r\n";
+    return out;
+  }
+
+  void record() {
+    if (!shared_->options.on_exchange) return;
+    ExchangeRecord record;
+    record.route = route_ != nullptr ? std::string_view(route_->pattern) : "unmatched";
+    record.method = known_method(request_method_);
+    record.status = answered_ ? status_ : 499;
+    record.duration = steady_clock::now() - arrived_;
+    shared_->options.on_exchange(record);
+  }
+
+  const std::shared_ptr<Listener::Shared> shared_;
+  SessionSet& set_;
+  tcp::socket socket_;
+  RequestParser parser_;
+  std::string ahead_;               // read, not yet parsed
+  asio::steady_timer news_;         // the serving coroutine sleeps on it
+  asio::steady_timer room_;         // the reading coroutine sleeps on it when ahead_ is full
+  asio::steady_timer write_deadline_;
+  uint64_t write_turn_ = 0;
+  bool news_seen_ = false;
+  bool peer_gone_ = false;          // no more bytes will come
+  bool cut_ = false;                // nothing more can be sent
+  bool lingering_ = false;
+  bool timed_out_ = false;
+
+  // the request being answered
+  const Route* route_ = nullptr;
+  std::shared_ptr<Responder> responder_;
+  std::string request_method_, request_id_;
+  int minor_version_ = 1;
+  steady_clock::time_point arrived_;
+  size_t held_body_bytes_ = 0;
+  bool busy_ = false;
+  bool close_after_ = false;
+
+  // its answer
+  std::string head_, unsent_;
+  int status_ = 0;
+  bool answered_ = false;           // respond or begin was called
+  bool whole_ = false;              // by respond
+  bool ended_ = false;
+  bool chunked_ = false;
+};
+
+void start_session(std::shared_ptr<Listener::Shared> shared, SessionSet& set, tcp::socket socket) {
+  std::make_shared<Session>(std::move(shared), set, std::move(socket))->start();
+}
+
+void close_sessions(SessionSet& set) {
+  set.closing = true;
+  const std::vector<Session*> sessions(set.sessions.begin(), set.sessions.end());
+  for (Session* session : sessions) session->cut();
+}
+
+void wake_sessions(SessionSet& set) {
+  for (Session* session : set.sessions) session->wake();
+}
+
+}  // namespace sluice

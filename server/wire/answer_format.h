@@ -1,0 +1,83 @@
+// The shape of an answer on the wire, streamed or whole, written as JSON text by hand: one implementation for chat
+// completions, one for completions. One per request; its I/O thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sluice {
+
+struct TokenText {
+  std::string bytes;  // a token's own, maybe not valid UTF-8 alone
+  double logprob = 0;
+};
+
+struct TokenLogprobs {
+  TokenText chosen;
+  std::vector<TokenText> top;  // most likely first
+};
+
+// Why a choice ended, in the API's words.
+struct ChoiceEnd {
+  std::string_view finish_reason;           // "stop", "length", …
+  std::optional<int32_t> stop_token;        // stop_reason: the id of stop_token_ids that was met
+  std::optional<std::string> stop_string;   // or the string of `stop`
+};
+
+// New text of one choice, and its end with the last of it.
+struct ChoiceDelta {
+  int index = 0;
+  std::string_view text;
+  std::span<const TokenLogprobs> logprobs;  // of the tokens behind `text`
+  const ChoiceEnd* end = nullptr;
+};
+
+struct Usage {
+  int prompt_tokens = 0;
+  int completion_tokens = 0;
+  int cached_tokens = 0;
+};
+
+// An extension: where the time of the request went.
+struct Timings {
+  double queue_ms = 0;    // until first scheduled
+  double prefill_ms = 0;  // until the first token
+  double decode_ms = 0;   // until the last one
+};
+
+// A finished choice of an answer that is not streamed.
+struct WholeChoice {
+  std::string text;
+  std::vector<TokenLogprobs> logprobs;
+  ChoiceEnd end;
+};
+
+struct AnswerOptions {
+  std::string request_id;
+  std::string model;         // as the answer names it
+  int64_t created_s = 0;
+  std::string fingerprint;   // system_fingerprint
+  bool logprobs = false;
+  bool usage_null = false;   // stream_options.include_usage: chunks before the last carry "usage": null
+};
+
+class AnswerFormat {
+ public:
+  virtual ~AnswerFormat() = default;
+  // Each appends whole SSE events. `usage` and `timings` may be null.
+  virtual void append_opening(std::string& out, int index) = 0;  // nothing, or the chunk that names the role
+  virtual void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage, const Timings* timings) = 0;
+  virtual void append_usage(std::string& out, const Usage& usage, const Timings& timings) = 0;
+  // The body of an answer that is not streamed.
+  virtual std::string whole(std::span<const WholeChoice> choices, const Usage& usage, const Timings& timings) = 0;
+
+  static std::unique_ptr<AnswerFormat> chat(const AnswerOptions& options);
+  static std::unique_ptr<AnswerFormat> completion(const AnswerOptions& options);
+};
+
+}  // namespace sluice

@@ -1,0 +1,77 @@
+#include "server/wire/answer_parts.h"
+
+#include <cmath>
+
+#include "server/wire/json_out.h"
+
+namespace sluice {
+
+void append_end(std::string& out, const ChoiceEnd* end) {
+  if (end == nullptr) {
+    out += R"("finish_reason":null)";
+    return;
+  }
+  out += R"("finish_reason":")";
+  out += end->finish_reason;
+  out += R"(","stop_reason":)";
+  if (end->stop_token) append_json(out, int64_t{*end->stop_token});
+  else if (end->stop_string) append_json_string(out, *end->stop_string);
+  else out += "null";
+}
+
+void append_usage_object(std::string& out, const Usage& usage) {
+  out += R"({"prompt_tokens":)";
+  append_json(out, int64_t{usage.prompt_tokens});
+  out += R"(,"completion_tokens":)";
+  append_json(out, int64_t{usage.completion_tokens});
+  out += R"(,"total_tokens":)";
+  append_json(out, int64_t{usage.prompt_tokens} + usage.completion_tokens);
+  out += R"(,"prompt_tokens_details":{"cached_tokens":)";
+  append_json(out, int64_t{usage.cached_tokens});
+  out += "}}";
+}
+
+void append_timings_object(std::string& out, const Timings& timings) {
+  out += R"({"queue_ms":)";
+  append_json(out, timings.queue_ms);
+  out += R"(,"prefill_ms":)";
+  append_json(out, timings.prefill_ms);
+  out += R"(,"decode_ms":)";
+  append_json(out, timings.decode_ms);
+  out += '}';
+}
+
+void append_totals(std::string& out, const Usage* usage, bool usage_null, const Timings* timings) {
+  if (usage != nullptr) {
+    out += R"(,"usage":)";
+    append_usage_object(out, *usage);
+  } else if (usage_null) {
+    out += R"(,"usage":null)";
+  }
+  if (timings != nullptr) {
+    out += R"(,"timings":)";
+    append_timings_object(out, *timings);
+  }
+}
+
+void append_log_probability(std::string& out, double value) {
+  if (value < -9999.0) value = -9999.0;
+  append_json(out, value, "-9999");
+}
+
+std::string answer_prefix(const AnswerOptions& options, std::string_view id_prefix, std::string_view object) {
+  std::string out = R"({"id":)";
+  append_json_string(out, std::string(id_prefix) + options.request_id);
+  out += R"(,"object":")";
+  out += object;
+  out += R"(","created":)";
+  append_json(out, options.created_s);
+  out += R"(,"model":)";
+  append_json_string(out, options.model);
+  out += R"(,"system_fingerprint":)";
+  append_json_string(out, options.fingerprint);
+  out += R"(,"choices":[)";
+  return out;
+}
+
+}  // namespace sluice

@@ -1,0 +1,123 @@
+// Chat completions answers: https://platform.openai.com/docs/api-reference/chat/object and …/chat-streaming.
+#include "server/net/sse.h"
+#include "server/wire/answer_parts.h"
+#include "server/wire/json_out.h"
+
+namespace sluice {
+namespace {
+
+void append_token(std::string& out, const TokenText& token) {
+  out += R"({"token":)";
+  append_json_string(out, token.bytes);
+  out += R"(,"logprob":)";
+  append_log_probability(out, token.logprob);
+  out += R"(,"bytes":[)";
+  for (size_t i = 0; i < token.bytes.size(); ++i) {
+    if (i > 0) out += ',';
+    append_json(out, int64_t{static_cast<unsigned char>(token.bytes[i])});
+  }
+  out += ']';
+}
+
+void append_logprobs(std::string& out, std::span<const TokenLogprobs> tokens) {
+  out += R"({"content":[)";
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (i > 0) out += ',';
+    append_token(out, tokens[i].chosen);
+    out += R"(,"top_logprobs":[)";
+    for (size_t j = 0; j < tokens[i].top.size(); ++j) {
+      if (j > 0) out += ',';
+      append_token(out, tokens[i].top[j]);
+      out += '}';
+    }
+    out += "]}";
+  }
+  out += "]}";
+}
+
+class ChatAnswer final : public AnswerFormat {
+ public:
+  explicit ChatAnswer(const AnswerOptions& options)
+      : options_(options), chunk_prefix_(std::string(kSseBegin) + answer_prefix(options, "chatcmpl-", "chat.completion.chunk")) {}
+
+  void append_opening(std::string& out, int index) override {
+    begin_choice(out, index);
+    out += R"({"role":"assistant","content":""})";
+    end_choice(out, nullptr, {});
+    append_totals(out, nullptr, options_.usage_null, nullptr);
+    end_chunk(out);
+  }
+
+  void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage, const Timings* timings) override {
+    begin_choice(out, delta.index);
+    if (delta.text.empty() && delta.end != nullptr) {
+      out += "{}";
+    } else {
+      out += R"({"content":)";
+      append_json_string(out, delta.text);
+      out += '}';
+    }
+    end_choice(out, delta.end, delta.logprobs);
+    append_totals(out, usage, options_.usage_null, timings);
+    end_chunk(out);
+  }
+
+  void append_usage(std::string& out, const Usage& usage, const Timings& timings) override {
+    out += chunk_prefix_;
+    out += ']';
+    append_totals(out, &usage, false, &timings);
+    end_chunk(out);
+  }
+
+  std::string whole(std::span<const WholeChoice> choices, const Usage& usage, const Timings& timings) override {
+    std::string out = answer_prefix(options_, "chatcmpl-", "chat.completion");
+    for (size_t i = 0; i < choices.size(); ++i) {
+      if (i > 0) out += ',';
+      out += R"({"index":)";
+      append_json(out, static_cast<int64_t>(i));
+      out += R"(,"message":{"role":"assistant","content":)";
+      append_json_string(out, choices[i].text);
+      out += R"(,"refusal":null},"logprobs":)";
+      if (options_.logprobs) append_logprobs(out, choices[i].logprobs);
+      else out += "null";
+      out += ',';
+      append_end(out, &choices[i].end);
+      out += '}';
+    }
+    out += ']';
+    append_totals(out, &usage, false, &timings);
+    out += '}';
+    return out;
+  }
+
+ private:
+  void begin_choice(std::string& out, int index) const {
+    out += chunk_prefix_;
+    out += R"({"index":)";
+    append_json(out, int64_t{index});
+    out += R"(,"delta":)";
+  }
+  void end_choice(std::string& out, const ChoiceEnd* end, std::span<const TokenLogprobs> logprobs) const {
+    out += R"(,"logprobs":)";
+    if (!logprobs.empty()) append_logprobs(out, logprobs);
+    else out += "null";
+    out += ',';
+    append_end(out, end);
+    out += "}]";
+  }
+  static void end_chunk(std::string& out) {
+    out += '}';
+    out += kSseEnd;
+  }
+
+  const AnswerOptions options_;
+  const std::string chunk_prefix_;
+};
+
+}  // namespace
+
+std::unique_ptr<AnswerFormat> AnswerFormat::chat(const AnswerOptions& options) {
+  return std::make_unique<ChatAnswer>(options);
+}
+
+}  // namespace sluice

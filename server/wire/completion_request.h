@@ -1,0 +1,21 @@
+// A (legacy) completions request as values. https://platform.openai.com/docs/api-reference/completions/create
+#pragma once
+
+#include <variant>
+
+#include "server/wire/generation_fields.h"
+
+namespace sluice {
+
+using CompletionPrompt = std::variant<std::string, std::vector<int32_t>>;  // text, or token ids
+
+struct CompletionRequest {
+  GenerationFields fields;
+  std::vector<CompletionPrompt> prompts;  // at least one; several prompts give several choices
+  bool add_special_tokens = true;         // as the tokenizer's post-processor says
+  std::vector<std::string> ignored;       // fields nobody read
+};
+
+Result<CompletionRequest> parse_completion_request(std::string_view body, const WireLimits& limits);
+
+}  // namespace sluice

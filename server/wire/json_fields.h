@@ -1,0 +1,47 @@
+// An object's members by name, each read with its type and its bounds; the first fault names the field and is kept. A null
+// counts as absent, as OpenAI's clients mean it. Any thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "server/wire/json_text.h"
+
+namespace sluice {
+
+class JsonFields {
+ public:
+  // `path` goes before the names in messages ("messages[2]."). kInvalidArgument when `object` is not an object.
+  static Result<JsonFields> of(JsonText object, std::string path, size_t max_members = 256);
+
+  std::optional<bool> boolean(std::string_view name);
+  std::optional<int64_t> integer(std::string_view name, int64_t lowest, int64_t highest);
+  std::optional<double> number(std::string_view name, double lowest, double highest);
+  std::optional<std::string> string(std::string_view name, size_t max_bytes);
+  std::optional<JsonText> object(std::string_view name);
+  std::optional<JsonText> array(std::string_view name);
+  std::optional<JsonText> any(std::string_view name);  // absent and null alike: none
+
+  // Keeps the first fault. `name` may be empty: the fault is the object's own.
+  void fail(std::string_view name, std::string message);
+  bool ok() const { return !fault_; }
+  const Error& error() const { return *fault_; }
+  Status status() const { return fault_ ? Status(*fault_) : Status(); }
+
+  const std::vector<JsonText::Member>& members() const { return members_; }
+  std::string full_name(std::string_view name) const { return path_ + std::string(name); }
+
+ private:
+  JsonFields(std::vector<JsonText::Member> members, std::string path)
+      : members_(std::move(members)), path_(std::move(path)) {}
+  std::optional<JsonText> typed(std::string_view name, JsonText::Kind kind);
+
+  std::vector<JsonText::Member> members_;
+  std::string path_;
+  std::optional<Error> fault_;
+};
+
+}  // namespace sluice
