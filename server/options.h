@@ -1,5 +1,5 @@
-// The flags of `sluice serve`, each once: parsed, checked, printed. Names are vLLM's where the meaning is the same. The
-// environment is handed in by main as values; nothing here reads it.
+// The flags of `sluice serve`, each once: parsed, checked, printed. Names are vLLM's where the meaning is the
+// same. The environment is handed in by main as values; nothing here reads it.
 #pragma once
 
 #include <optional>
@@ -20,14 +20,14 @@ struct ServeOptions {
   std::vector<std::string> served_model_names;  // empty: `model`
   std::vector<std::string> api_keys;
   std::string log_level = "info";
-  std::string generation_config = "auto";       // auto: the model's own sampling defaults; vllm: neutral ones
+  std::string generation_config = "auto";  // auto: the model's own sampling defaults; vllm: neutral ones
   std::string chat_template_file;
   std::string revision;
   bool enable_log_requests = false;
   bool disable_log_stats = false;
   int shutdown_timeout_s = 30;
-  int io_threads = 0;                           // 0: one per 32 CPUs
-  int tokenizer_threads = 0;                    // 0: one per 8 CPUs
+  int io_threads = 0;         // 0: one per 32 CPUs
+  int tokenizer_threads = 0;  // 0: one per 8 CPUs
   int max_logprobs = 20;
 
   EngineOptions engine;
