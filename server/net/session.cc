@@ -219,6 +219,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     busy_ = false;
     --shared_->active_exchanges;
     record();
+    served_ = true;
     co_return !close_after_ && !cut_;
   }
 
@@ -237,7 +238,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
         continue;
       }
       if (cut_ || peer_gone_) co_return false;
-      if (shared_->draining && !parser_.started()) co_return false;
+      if (shared_->draining && served_ && !parser_.started()) co_return false;  // idle since its last answer
       const bool news = co_await wait_news(deadline);
       if (!news && steady_clock::now() >= deadline) {
         if (!parser_.started()) co_return false;
@@ -511,6 +512,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   bool cut_ = false;        // nothing more can be sent
   bool lingering_ = false;
   bool timed_out_ = false;
+  bool served_ = false;             // has answered a request
 
   // the request being answered
   const Route* route_ = nullptr;
