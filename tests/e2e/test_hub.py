@@ -1,5 +1,5 @@
-"""Models by name: the server downloads from a hub (here a small fake one) into the hub's own cache, and starts from
-it without a network afterwards."""
+"""Models by name: the server downloads from a hub (here a small fake one) into the hub's own cache, and
+starts from it without a network afterwards."""
 
 import sys
 from pathlib import Path
