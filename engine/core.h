@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/batch.h"
@@ -61,6 +62,10 @@ class EngineCore {
   int step_tokens() const { return step_tokens_; }  // of the last step
   EngineStats stats() const;
   const Scheduler& scheduler() const { return scheduler_; }
+  template <class F>
+  void for_each_live(F&& visit) const {
+    for (const auto& [id, sequence] : live_) visit(std::as_const(*sequence));
+  }
 
  private:
   void append_token(Sequence& sequence, const SampledToken& token, Clock::time_point now);

@@ -39,7 +39,7 @@ class LoopEngine final : public Engine {
         facts_(runner->facts()),
         max_live_(int64_t{options.max_num_seqs} + options.max_num_queued_reqs),
         core_(options, std::move(runner)),
-        inbox_(static_cast<size_t>(max_live_)),
+        inbox_(SIZE_MAX),  // submissions are bounded by their places, cancellations by the handles there are
         stats_(core_.stats()) {
     show_progress();
     loop_ = std::thread([this] { run(); });
@@ -111,7 +111,7 @@ Result<RequestHandle> LoopEngine::submit(Request request) {
   SLUICE_TRY(reserve_place(prompt_tokens));
   const RequestId id = ++last_id_;
   if (!inbox_.try_push(Submission{id, std::move(request)})) {
-    // Places are fewer than the inbox holds, so it is closed: the engine is being destroyed.
+    // Closed: the engine is being destroyed.
     give_place_back(prompt_tokens);
     return Error{ErrorCode::kUnavailable, "The server is shutting down.", "", 1};
   }
@@ -196,6 +196,8 @@ bool LoopEngine::run_step() {
   const auto start = Clock::now();
   const bool launched = core_.launch(start);
   if (launched) {
+    waiting_tokens_ =
+        core_.waiting_prompt_tokens();  // what was admitted waits no more, though its step has yet to end
     core_.wait();
     const auto end = Clock::now();
     core_.complete(end, std::chrono::duration<double>(end - start).count());

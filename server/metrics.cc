@@ -23,16 +23,18 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 
 const Buckets& first_token_buckets() {
-  static const Buckets kBuckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75,
-                                   1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560};
+  static const Buckets kBuckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                   1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
   return kBuckets;
 }
 const Buckets& inter_token_buckets() {
-  static const Buckets kBuckets = {.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80};
+  static const Buckets kBuckets = {.01, .025, .05, .075, .1,  .15, .2, .3, .4, .5,
+                                   .75, 1,    2.5, 5,    7.5, 10,  20, 40, 80};
   return kBuckets;
 }
 const Buckets& request_buckets() {
-  static const Buckets kBuckets = {.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+  static const Buckets kBuckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+                                   30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
   return kBuckets;
 }
 // 1, 2, 5, 10, 20, 50, … up to the context length.
@@ -62,8 +64,10 @@ struct Series {
     ClientMetric metric;
     metric.label = labels;
     metric.label.insert(metric.label.end(), more.begin(), more.end());
-    if (type == MetricType::Counter) metric.counter.value = value;
-    else metric.gauge.value = value;
+    if (type == MetricType::Counter)
+      metric.counter.value = value;
+    else
+      metric.gauge.value = value;
     if (!families.empty() && families.back().name == family.name) {
       families.back().metric.push_back(std::move(metric));
       return;
@@ -76,24 +80,38 @@ struct Series {
 class PrometheusModelMetrics final : public ModelMetrics {
  public:
   explicit PrometheusModelMetrics(ModelMetricsOptions options)
-      : options_(std::move(options)), labels_{{"model_name", options_.model_name}, {"engine", "0"}},
-        prompt_(histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.", token_buckets(options_.max_model_len))),
-        generation_(histogram("vllm:request_generation_tokens", "Generated tokens of a request.", token_buckets(options_.max_model_len))),
-        computed_(histogram("vllm:request_prefill_kv_computed_tokens", "Prompt tokens of a request that were not in the prefix cache.", token_buckets(options_.max_model_len))),
-        max_tokens_(histogram("vllm:request_params_max_tokens", "The max_tokens of a request.", token_buckets(options_.max_model_len))),
+      : options_(std::move(options)),
+        labels_{{"model_name", options_.model_name}, {"engine", "0"}},
+        prompt_(histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.",
+                          token_buckets(options_.max_model_len))),
+        generation_(histogram("vllm:request_generation_tokens", "Generated tokens of a request.",
+                              token_buckets(options_.max_model_len))),
+        computed_(histogram("vllm:request_prefill_kv_computed_tokens",
+                            "Prompt tokens of a request that were not in the prefix cache.",
+                            token_buckets(options_.max_model_len))),
+        max_tokens_(histogram("vllm:request_params_max_tokens", "The max_tokens of a request.",
+                              token_buckets(options_.max_model_len))),
         n_(histogram("vllm:request_params_n", "The n of a request.", {1, 2, 5, 10, 20})),
         iteration_(histogram("vllm:iteration_tokens_total", "Tokens computed in an engine step.",
                              {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384})),
-        first_token_(histogram("vllm:time_to_first_token_seconds", "From arrival to the first token.", first_token_buckets())),
-        inter_token_(histogram("vllm:inter_token_latency_seconds", "Between the tokens of an answer.", inter_token_buckets())),
-        per_token_(histogram("vllm:request_time_per_output_token_seconds", "Decode time of a request over its tokens.", inter_token_buckets())),
+        first_token_(histogram("vllm:time_to_first_token_seconds", "From arrival to the first token.",
+                               first_token_buckets())),
+        inter_token_(histogram("vllm:inter_token_latency_seconds", "Between the tokens of an answer.",
+                               inter_token_buckets())),
+        per_token_(histogram("vllm:request_time_per_output_token_seconds",
+                             "Decode time of a request over its tokens.", inter_token_buckets())),
         e2e_(histogram("vllm:e2e_request_latency_seconds", "From arrival to the end.", request_buckets())),
         queue_(histogram("vllm:request_queue_time_seconds", "Waiting to be scheduled.", request_buckets())),
-        inference_(histogram("vllm:request_inference_time_seconds", "From first scheduled to the end.", request_buckets())),
-        prefill_(histogram("vllm:request_prefill_time_seconds", "From first scheduled to the first token.", request_buckets())),
-        decode_(histogram("vllm:request_decode_time_seconds", "From the first token to the end.", request_buckets())) {
-    auto& family = prometheus::BuildCounter().Name("vllm:request_success_total")
-                       .Help("Requests that ended, by reason.").Register(registry_);
+        inference_(histogram("vllm:request_inference_time_seconds", "From first scheduled to the end.",
+                             request_buckets())),
+        prefill_(histogram("vllm:request_prefill_time_seconds", "From first scheduled to the first token.",
+                           request_buckets())),
+        decode_(histogram("vllm:request_decode_time_seconds", "From the first token to the end.",
+                          request_buckets())) {
+    auto& family = prometheus::BuildCounter()
+                       .Name("vllm:request_success_total")
+                       .Help("Requests that ended, by reason.")
+                       .Register(registry_);
     for (size_t i = 0; i < kOutcomes.size(); ++i) {
       auto labels = labels_;
       labels["finished_reason"] = kOutcomes[i];
@@ -150,23 +168,33 @@ class PrometheusModelMetrics final : public ModelMetrics {
     const auto count = [](uint64_t n) { return static_cast<double>(n); };
     series.add("vllm:num_requests_running", "Requests in the running batch.", kGauge, stats.running);
     series.add("vllm:num_requests_waiting", "Requests waiting to be scheduled.", kGauge, stats.waiting);
-    series.add("vllm:num_requests_waiting_by_reason", "Waiting requests, by what they wait for.", kGauge, stats.waiting,
-               {{"reason", "capacity"}});
+    series.add("vllm:num_requests_waiting_by_reason", "Waiting requests, by what they wait for.", kGauge,
+               stats.waiting, {{"reason", "capacity"}});
     series.add("vllm:kv_cache_usage_perc", "Share of the KV blocks in use; 1 is all.", kGauge,
                static_cast<double>(stats.kv_blocks_used) / total_blocks);
-    series.add("vllm:engine_sleep_state", "1 for the state the engine is in.", kGauge, 1, {{"sleep_state", "awake"}});
-    series.add("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kCounter, count(stats.prefix_cache_queries));
-    series.add("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", kCounter, count(stats.prefix_cache_hits));
-    series.add("vllm:num_preemptions_total", "Requests put back to be computed again.", kCounter, count(stats.preemptions));
-    series.add("vllm:prompt_tokens_total", "Prompt tokens of admitted requests.", kCounter, count(stats.prompt_tokens));
-    series.add("vllm:prompt_tokens_cached_total", "Of these, found in the prefix cache.", kCounter, count(stats.prompt_tokens_cached));
-    series.add("vllm:prompt_tokens_by_source_total", "Prompt tokens by where their keys and values came from.", kCounter,
-               count(stats.prompt_tokens - std::min(stats.prompt_tokens, stats.prompt_tokens_cached)), {{"source", "local_compute"}});
-    series.add("vllm:prompt_tokens_by_source_total", "Prompt tokens by where their keys and values came from.", kCounter,
+    series.add("vllm:engine_sleep_state", "1 for the state the engine is in.", kGauge, 1,
+               {{"sleep_state", "awake"}});
+    series.add("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", kCounter,
+               count(stats.prefix_cache_queries));
+    series.add("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", kCounter,
+               count(stats.prefix_cache_hits));
+    series.add("vllm:num_preemptions_total", "Requests put back to be computed again.", kCounter,
+               count(stats.preemptions));
+    series.add("vllm:prompt_tokens_total", "Prompt tokens of admitted requests.", kCounter,
+               count(stats.prompt_tokens));
+    series.add("vllm:prompt_tokens_cached_total", "Of these, found in the prefix cache.", kCounter,
+               count(stats.prompt_tokens_cached));
+    series.add("vllm:prompt_tokens_by_source_total",
+               "Prompt tokens by where their keys and values came from.", kCounter,
+               count(stats.prompt_tokens - std::min(stats.prompt_tokens, stats.prompt_tokens_cached)),
+               {{"source", "local_compute"}});
+    series.add("vllm:prompt_tokens_by_source_total",
+               "Prompt tokens by where their keys and values came from.", kCounter,
                count(stats.prompt_tokens_cached), {{"source", "local_cache_hit"}});
     series.add("vllm:generation_tokens_total", "Tokens generated.", kCounter, count(stats.generation_tokens));
-    series.add("vllm:admission_rejections_total", "Requests refused because a bound of the queue was reached.", kCounter,
-               count(stats.refused), {{"reason", "max_num_queued_reqs"}});
+    series.add("vllm:admission_rejections_total",
+               "Requests refused because a bound of the queue was reached.", kCounter, count(stats.refused),
+               {{"reason", "max_num_queued_reqs"}});
     const EngineOptions& engine = options_.engine;
     series.add("vllm:cache_config_info", "The KV cache's configuration, as labels.", kGauge, 1,
                {{"block_size", std::to_string(engine.block_size)},
@@ -180,31 +208,40 @@ class PrometheusModelMetrics final : public ModelMetrics {
   const ModelMetricsOptions options_;
   const prometheus::Labels labels_;
   prometheus::Registry registry_;
-  prometheus::Histogram &prompt_, &generation_, &computed_, &max_tokens_, &n_, &iteration_, &first_token_, &inter_token_,
-      &per_token_, &e2e_, &queue_, &inference_, &prefill_, &decode_;
+  prometheus::Histogram &prompt_, &generation_, &computed_, &max_tokens_, &n_, &iteration_, &first_token_,
+      &inter_token_, &per_token_, &e2e_, &queue_, &inference_, &prefill_, &decode_;
   std::array<prometheus::Counter*, 4> success_{};
 };
 
-// The names every Prometheus client library gives (https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics).
+// The names every Prometheus client library gives
+// (https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics).
 void add_process_series(Series& series, double start_time_s) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
   series.add("process_cpu_seconds_total", "CPU time spent, user and system.", MetricType::Counter,
              seconds(usage.ru_utime) + seconds(usage.ru_stime));
   long virtual_pages = 0, resident_pages = 0;
   std::ifstream("/proc/self/statm") >> virtual_pages >> resident_pages;
   const double page = static_cast<double>(sysconf(_SC_PAGESIZE));
-  series.add("process_resident_memory_bytes", "Resident memory.", MetricType::Gauge, static_cast<double>(resident_pages) * page);
-  series.add("process_virtual_memory_bytes", "Virtual memory.", MetricType::Gauge, static_cast<double>(virtual_pages) * page);
-  series.add("process_start_time_seconds", "When the process started, Unix time.", MetricType::Gauge, start_time_s);
+  series.add("process_resident_memory_bytes", "Resident memory.", MetricType::Gauge,
+             static_cast<double>(resident_pages) * page);
+  series.add("process_virtual_memory_bytes", "Virtual memory.", MetricType::Gauge,
+             static_cast<double>(virtual_pages) * page);
+  series.add("process_start_time_seconds", "When the process started, Unix time.", MetricType::Gauge,
+             start_time_s);
   std::error_code error;
   double open = 0;
-  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end; it.increment(error)) ++open;
+  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end;
+       it.increment(error))
+    ++open;
   series.add("process_open_fds", "Open file descriptors.", MetricType::Gauge, open);
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  series.add("process_max_fds", "The limit of open file descriptors.", MetricType::Gauge, static_cast<double>(limit.rlim_cur));
+  series.add("process_max_fds", "The limit of open file descriptors.", MetricType::Gauge,
+             static_cast<double>(limit.rlim_cur));
 }
 
 }  // namespace
@@ -212,8 +249,10 @@ void add_process_series(Series& series, double start_time_s) {
 struct Metrics::State {
   std::mutex mutex;  // one exposition at a time
   prometheus::Registry registry;
-  prometheus::Family<prometheus::Counter>& exchanges =
-      prometheus::BuildCounter().Name("http_requests_total").Help("Answered HTTP requests.").Register(registry);
+  prometheus::Family<prometheus::Counter>& exchanges = prometheus::BuildCounter()
+                                                           .Name("http_requests_total")
+                                                           .Help("Answered HTTP requests.")
+                                                           .Register(registry);
   std::weak_ptr<PrometheusModelMetrics> model;
   double start_time_s = static_cast<double>(time(nullptr));
 };
@@ -231,7 +270,8 @@ std::shared_ptr<ModelMetrics> Metrics::add_model(ModelMetricsOptions options) {
 void Metrics::count_exchange(std::string_view route, std::string_view method, int status) {
   // As the instrumentator that vLLM uses groups them: 2xx, 4xx, …
   const std::string group = std::to_string(status / 100) + "xx";
-  state_->exchanges.Add({{"handler", std::string(route)}, {"method", std::string(method)}, {"status", group}}).Increment();
+  state_->exchanges.Add({{"handler", std::string(route)}, {"method", std::string(method)}, {"status", group}})
+      .Increment();
 }
 
 std::string Metrics::expose() {
@@ -239,7 +279,8 @@ std::string Metrics::expose() {
   std::vector<MetricFamily> families = state_->registry.Collect();
   if (auto model = state_->model.lock()) {
     auto of_model = model->collect();
-    families.insert(families.end(), std::make_move_iterator(of_model.begin()), std::make_move_iterator(of_model.end()));
+    families.insert(families.end(), std::make_move_iterator(of_model.begin()),
+                    std::make_move_iterator(of_model.end()));
   }
   Series process{families, {}};
   add_process_series(process, state_->start_time_s);

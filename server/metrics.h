@@ -1,5 +1,6 @@
-// Everything /metrics says. The names, labels and buckets are vLLM's (v1/metrics/loggers.py), so that dashboards, gateways
-// and autoscalers that know it know us. Any thread; what happens per token is handed in once per step.
+// Everything /metrics says. The names, labels and buckets are vLLM's (v1/metrics/loggers.py), so that
+// dashboards, gateways and autoscalers that know it know us. Any thread; what happens per token is handed in
+// once per step.
 #pragma once
 
 #include <functional>
@@ -17,8 +18,8 @@ namespace sluice {
 
 struct ModelMetricsOptions {
   std::string model_name;
-  int max_model_len = 0;      // the last bucket of token counts
-  EngineOptions engine;       // for cache_config_info
+  int max_model_len = 0;  // the last bucket of token counts
+  EngineOptions engine;   // for cache_config_info
   int64_t kv_block_count = 0;
   std::function<EngineStats()> stats;
   std::function<std::vector<int32_t>()> take_step_tokens;
@@ -41,9 +42,9 @@ struct RequestRecord {
 class ModelMetrics {
  public:
   virtual ~ModelMetrics() = default;
-  virtual void started(int n) = 0;                                     // a request, with its n
-  virtual void first_token(double seconds) = 0;                        // since its arrival
-  virtual void inter_token(std::span<const double> seconds) = 0;       // of all streams of a step
+  virtual void started(int n) = 0;                                // a request, with its n
+  virtual void first_token(double seconds) = 0;                   // since its arrival
+  virtual void inter_token(std::span<const double> seconds) = 0;  // of all streams of a step
   virtual void finished(const RequestRecord& record) = 0;
 };
 
@@ -51,8 +52,8 @@ class Metrics {
  public:
   Metrics();
   ~Metrics();
-  // The series of the model; at most one model for now. The functions of `options` must stay callable as long as the
-  // returned object lives; the series vanish with it.
+  // The series of the model; at most one model for now. The functions of `options` must stay callable as long
+  // as the returned object lives; the series vanish with it.
   std::shared_ptr<ModelMetrics> add_model(ModelMetricsOptions options);
   // `route`, `method`: from closed sets.
   void count_exchange(std::string_view route, std::string_view method, int status);

@@ -14,7 +14,8 @@ HttpResponse json(std::string body, int status = 200) {
   return response;
 }
 
-// A browser sends text/plain or a form to any address without asking; only JSON needs the page's owner's consent.
+// A browser sends text/plain or a form to any address without asking; only JSON needs the page's owner's
+// consent.
 Status require_json(const HttpRequest& request) {
   const std::string* type = request.headers.find("content-type");
   std::string essence = type == nullptr ? "" : type->substr(0, type->find(';'));
@@ -23,7 +24,8 @@ Status require_json(const HttpRequest& request) {
   if (essence != "application/json") {
     return invalid_argument("", "The request's Content-Type must be application/json.");
   }
-  if (const std::string* encoding = request.headers.find("content-encoding"); encoding != nullptr && *encoding != "identity") {
+  if (const std::string* encoding = request.headers.find("content-encoding");
+      encoding != nullptr && *encoding != "identity") {
     return invalid_argument("", "A compressed body is not accepted; send it without Content-Encoding.");
   }
   return {};
@@ -39,7 +41,8 @@ RouteFunction generation_route(ApiFloor& floor, Planner planner) {
       exchange.respond(error_response(acceptable.ok() ? service.error() : acceptable.error()));
       return nullptr;
     }
-    if (floor.options.log_requests) log::info("request {}: {} with {} bytes", request.request_id, request.path, request.body.size());
+    if (floor.options.log_requests)
+      log::info("request {}: {} with {} bytes", request.request_id, request.path, request.body.size());
     EventSwitch& events = *floor.switches[static_cast<size_t>(exchange.io().index())];
     auto generation = std::make_shared<Generation>(exchange, *service, events, request.arrival);
     const size_t bytes = request.body.size();
@@ -64,7 +67,9 @@ class PoolAnswer final : public Responder, public std::enable_shared_from_this<P
         if (const auto self = weak.lock()) self->exchange_.respond(std::move(*response));
       });
     });
-    if (!taken) exchange_.respond(error_response({ErrorCode::kOverloaded, "Too many requests wait; try again soon.", "", 1}));
+    if (!taken)
+      exchange_.respond(
+          error_response({ErrorCode::kOverloaded, "Too many requests wait; try again soon.", "", 1}));
   }
 
  private:
@@ -94,7 +99,8 @@ Result<std::string> detokenize(const ModelService& service, const std::string& b
   return detokenize_body(service.tokenizer->decode(request.ids, false));
 }
 
-RouteFunction pool_route(ApiFloor& floor, Result<std::string> (*work)(const ModelService&, const std::string&)) {
+RouteFunction pool_route(ApiFloor& floor,
+                         Result<std::string> (*work)(const ModelService&, const std::string&)) {
   return [&floor, work](Exchange& exchange, HttpRequest&& request) -> std::shared_ptr<Responder> {
     const Status acceptable = require_json(request);
     auto service = floor.slot.get();
@@ -115,7 +121,8 @@ using Answerer = std::function<HttpResponse(const HttpRequest& request)>;
 
 Route simple(std::string method, std::string pattern, bool always_open, Answerer answerer) {
   return {std::move(method), std::move(pattern),
-          [answerer = std::move(answerer)](Exchange& exchange, HttpRequest&& request) -> std::shared_ptr<Responder> {
+          [answerer = std::move(answerer)](Exchange& exchange,
+                                           HttpRequest&& request) -> std::shared_ptr<Responder> {
             exchange.respond(answerer(request));
             return nullptr;
           },
@@ -172,7 +179,8 @@ bool is_authorized(const std::string* authorization, const std::vector<std::stri
 std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads) {
   auto floor = std::make_unique<ApiFloor>();
   floor->options = std::move(options);
-  for (int i = 0; i < threads.count(); ++i) floor->switches.push_back(std::make_unique<EventSwitch>(threads.at(i)));
+  for (int i = 0; i < threads.count(); ++i)
+    floor->switches.push_back(std::make_unique<EventSwitch>(threads.at(i)));
   floor->pool = std::make_unique<WorkPool>(worker_threads, 1024);
   return floor;
 }
@@ -184,12 +192,14 @@ Routes make_api_routes(ApiFloor& floor) {
   routes.add({"POST", "/tokenize", pool_route(floor, tokenize)});
   routes.add({"POST", "/detokenize", pool_route(floor, detokenize)});
   routes.add(simple("GET", "/v1/models", false, [&floor](const HttpRequest&) { return models(floor); }));
-  routes.add(simple("GET", "/v1/models/{rest}", false, [&floor](const HttpRequest& r) { return model(floor, r.path_rest); }));
+  routes.add(simple("GET", "/v1/models/{rest}", false,
+                    [&floor](const HttpRequest& r) { return model(floor, r.path_rest); }));
   routes.add(simple("GET", "/health", true, [&floor](const HttpRequest&) { return health(floor); }));
   routes.add(simple("GET", "/ready", true, [&floor](const HttpRequest&) { return ready(floor); }));
   routes.add(simple("GET", "/ping", true, [&floor](const HttpRequest&) { return health(floor); }));
   routes.add(simple("POST", "/ping", true, [&floor](const HttpRequest&) { return health(floor); }));
-  routes.add(simple("GET", "/version", true, [&floor](const HttpRequest&) { return json(version_body(floor.options.version)); }));
+  routes.add(simple("GET", "/version", true,
+                    [&floor](const HttpRequest&) { return json(version_body(floor.options.version)); }));
   routes.add(simple("GET", "/metrics", true, [&floor](const HttpRequest&) {
     HttpResponse response;
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -207,8 +217,9 @@ void guard_door(ListenOptions& options, ApiFloor& floor) {
   options.admit = [&floor](const HttpRequest& head, const Route& route) -> std::optional<HttpResponse> {
     if (route.always_open || floor.options.api_keys.empty()) return std::nullopt;
     if (is_authorized(head.headers.find("authorization"), floor.options.api_keys)) return std::nullopt;
-    return error_response({ErrorCode::kUnauthorized,
-                           "The API key is missing or wrong; send 'Authorization: Bearer KEY' with the server's --api-key."});
+    return error_response(
+        {ErrorCode::kUnauthorized,
+         "The API key is missing or wrong; send 'Authorization: Bearer KEY' with the server's --api-key."});
   };
 }
 

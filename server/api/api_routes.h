@@ -1,4 +1,5 @@
-// Every endpoint of the server and the rules at its door. The objects of ApiFloor outlive the listener that uses the routes.
+// Every endpoint of the server and the rules at its door. The objects of ApiFloor outlive the listener that
+// uses the routes.
 #pragma once
 
 #include <memory>
@@ -15,8 +16,9 @@ namespace sluice {
 
 struct ApiOptions {
   std::string version;
-  std::vector<std::string> api_keys;                 // empty: everybody may enter
-  std::chrono::milliseconds health_stall{30000};     // an engine with work and no finished step for this long is sick
+  std::vector<std::string> api_keys;  // empty: everybody may enter
+  std::chrono::milliseconds health_stall{
+      30000};  // an engine with work and no finished step for this long is sick
   bool log_requests = false;
 };
 
@@ -33,7 +35,8 @@ Routes make_api_routes(ApiFloor& floor);
 // Sets the three functions of ListenOptions.
 void guard_door(ListenOptions& options, ApiFloor& floor);
 
-// True when the header `Authorization: Bearer KEY` holds one of `keys`. Takes the same time for every wrong key of a length.
+// True when the header `Authorization: Bearer KEY` holds one of `keys`. Takes the same time for every wrong
+// key of a length.
 bool is_authorized(const std::string* authorization, const std::vector<std::string>& keys);
 
 }  // namespace sluice

@@ -44,10 +44,13 @@ class Inlet final : public EventSink {
 
 }  // namespace
 
-EventSwitch::EventSwitch(IoThread& io) : state_(std::make_shared<State>()), sink_(std::make_shared<Inlet>(io, state_)) {}
+EventSwitch::EventSwitch(IoThread& io)
+    : state_(std::make_shared<State>()), sink_(std::make_shared<Inlet>(io, state_)) {}
 EventSwitch::~EventSwitch() = default;
 
-std::shared_ptr<EventSink> EventSwitch::sink() const { return sink_; }
+std::shared_ptr<EventSink> EventSwitch::sink() const {
+  return sink_;
+}
 
 uint64_t EventSwitch::open(TokenListener& listener, int choice) {
   const uint64_t tag = ++state_->last_tag;
@@ -55,7 +58,9 @@ uint64_t EventSwitch::open(TokenListener& listener, int choice) {
   return tag;
 }
 
-void EventSwitch::close(uint64_t tag) { state_->places.erase(tag); }
+void EventSwitch::close(uint64_t tag) {
+  state_->places.erase(tag);
+}
 
 void EventSwitch::note_inter_token(const std::shared_ptr<ModelMetrics>& metrics, double seconds) {
   if (state_->metrics != metrics) state_->metrics = metrics;

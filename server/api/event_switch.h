@@ -1,5 +1,5 @@
-// Where the engine's events come back into an I/O thread: one post per step, then each event to the answer it belongs to.
-// One per I/O thread; everything but the sink's `post` happens there.
+// Where the engine's events come back into an I/O thread: one post per step, then each event to the answer it
+// belongs to. One per I/O thread; everything but the sink's `post` happens there.
 #pragma once
 
 #include <cstdint>

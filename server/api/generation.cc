@@ -12,14 +12,17 @@ namespace {
 
 // What is rendered and encoded on the I/O thread itself: a few milliseconds' work at most.
 constexpr size_t kInlineBytes = 4096;
-// With n > 1, a prompt of this many tokens is computed once, then found in the prefix cache by the other choices.
+// With n > 1, a prompt of this many tokens is computed once, then found in the prefix cache by the other
+// choices.
 constexpr size_t kSharedPromptTokens = 64;
 
 double milliseconds_between(Clock::time_point from, Clock::time_point to) {
   return std::max(0.0, std::chrono::duration<double, std::milli>(to - from).count());
 }
 
-std::string_view finish_word(Outcome outcome) { return outcome == Outcome::kLength ? "length" : "stop"; }
+std::string_view finish_word(Outcome outcome) {
+  return outcome == Outcome::kLength ? "length" : "stop";
+}
 
 }  // namespace
 
@@ -45,7 +48,8 @@ void Generation::start(size_t prompt_bytes, WorkPool& pool, std::function<Result
       if (const auto self = weak.lock()) self->begin(std::move(*plan));
     });
   });
-  if (!taken) fail(Error{ErrorCode::kOverloaded, "Too many large prompts wait to be read; try again soon.", "", 1});
+  if (!taken)
+    fail(Error{ErrorCode::kOverloaded, "Too many large prompts wait to be read; try again soon.", "", 1});
 }
 
 void Generation::begin(Result<GenerationPlan> plan) {
@@ -75,8 +79,10 @@ Status Generation::submit(int index) {
   GenerationPlan::Prompt& prompt = plan_.prompts[static_cast<size_t>(choice.prompt)];
   Request request;
   choice.prompt_tokens = static_cast<int>(prompt.ids.size());
-  if (of_prompt == plan_.n - 1) request.prompt = std::move(prompt.ids);  // nobody needs them again
-  else request.prompt = prompt.ids;
+  if (of_prompt == plan_.n - 1)
+    request.prompt = std::move(prompt.ids);  // nobody needs them again
+  else
+    request.prompt = prompt.ids;
   request.sampling = plan_.sampling;
   request.sampling.seed += static_cast<uint64_t>(of_prompt);
   request.priority = plan_.priority;
@@ -102,8 +108,10 @@ void Generation::on_tokens(int index, TokenEvent&& event, Clock::time_point now)
   if (event.finish_reason == FinishReason::kError || event.finish_reason == FinishReason::kDeadline ||
       event.finish_reason == FinishReason::kCancelled) {
     Error error = event.error;
-    if (event.finish_reason == FinishReason::kDeadline) error = {ErrorCode::kDeadline, "The request took longer than its deadline."};
-    if (event.finish_reason == FinishReason::kCancelled) error = {ErrorCode::kUnavailable, "The server stopped this request.", "", 1};
+    if (event.finish_reason == FinishReason::kDeadline)
+      error = {ErrorCode::kDeadline, "The request took longer than its deadline."};
+    if (event.finish_reason == FinishReason::kCancelled)
+      error = {ErrorCode::kUnavailable, "The server stopped this request.", "", 1};
     choice.handle.release();
     return fail(error);
   }
@@ -115,7 +123,8 @@ void Generation::on_tokens(int index, TokenEvent&& event, Clock::time_point now)
   } else if (!event.tokens.empty()) {
     const double seconds = std::chrono::duration<double>(now - choice.last_event).count();
     const auto tokens = static_cast<double>(event.tokens.size());
-    for (size_t i = 0; i < event.tokens.size(); ++i) events_.note_inter_token(service_->metrics, seconds / tokens);
+    for (size_t i = 0; i < event.tokens.size(); ++i)
+      events_.note_inter_token(service_->metrics, seconds / tokens);
   }
   choice.last_event = now;
   if (first) choice.cached_tokens = event.cached_tokens;
@@ -140,8 +149,10 @@ void Generation::on_tokens(int index, TokenEvent&& event, Clock::time_point now)
     }
   }
   if (open_choices_ == 0) {
-    if (plan_.stream) send_last_events();
-    else send_whole();
+    if (plan_.stream)
+      send_last_events();
+    else
+      send_whole();
   }
 }
 
@@ -160,7 +171,9 @@ void Generation::take_tokens(Choice& choice, const TokenEvent& event) {
 }
 
 TokenLogprobs Generation::logprobs_of(const SampledToken& token) const {
-  const auto named = [&](int32_t id, float logprob) { return TokenText{service_->tokenizer->token_bytes(id), logprob}; };
+  const auto named = [&](int32_t id, float logprob) {
+    return TokenText{service_->tokenizer->token_bytes(id), logprob};
+  };
   TokenLogprobs out{named(token.id, token.logprob), {}};
   for (const TokenLogprob& top : token.top_logprobs) out.top.push_back(named(top.id, top.logprob));
   return out;
@@ -189,7 +202,8 @@ void Generation::send_delta(int index, Choice& choice) {
   const bool very_last = choice.end && open_choices_ == 0 && !plan_.include_usage;
   const Usage totals = usage();
   const Timings times = very_last ? timings() : Timings();
-  plan_.format->append_delta(out_, {index, choice.answer, choice.logprobs, choice.end ? &*choice.end : nullptr},
+  plan_.format->append_delta(out_,
+                             {index, choice.answer, choice.logprobs, choice.end ? &*choice.end : nullptr},
                              plan_.continuous_usage ? &totals : nullptr, very_last ? &times : nullptr);
   choice.answer.clear();
   choice.logprobs.clear();
@@ -208,7 +222,8 @@ void Generation::send_last_events() {
 void Generation::send_whole() {
   std::vector<WholeChoice> whole;
   whole.reserve(choices_.size());
-  for (Choice& choice : choices_) whole.push_back({std::move(choice.answer), std::move(choice.logprobs), *choice.end});
+  for (Choice& choice : choices_)
+    whole.push_back({std::move(choice.answer), std::move(choice.logprobs), *choice.end});
   HttpResponse response;
   response.body = plan_.format->whole(whole, usage(), timings());
   exchange_.respond(std::move(response));
@@ -237,7 +252,9 @@ void Generation::forget(Choice& choice) {
 }
 
 void Generation::record(const Choice& choice, Outcome outcome, Clock::time_point now) const {
-  const auto seconds = [](Clock::time_point from, Clock::time_point to) { return milliseconds_between(from, to) / 1000; };
+  const auto seconds = [](Clock::time_point from, Clock::time_point to) {
+    return milliseconds_between(from, to) / 1000;
+  };
   RequestRecord record;
   record.outcome = outcome;
   record.prompt_tokens = choice.prompt_tokens;
@@ -267,12 +284,14 @@ Usage Generation::usage() const {
 Timings Generation::timings() const {
   Clock::time_point scheduled = Clock::time_point::max(), first = Clock::time_point::max(), last = arrival_;
   for (const Choice& choice : choices_) {
-    if (choice.first_scheduled != Clock::time_point()) scheduled = std::min(scheduled, choice.first_scheduled);
+    if (choice.first_scheduled != Clock::time_point())
+      scheduled = std::min(scheduled, choice.first_scheduled);
     if (choice.first_token != Clock::time_point()) first = std::min(first, choice.first_token);
     last = std::max(last, choice.finished);
   }
   if (scheduled == Clock::time_point::max() || first == Clock::time_point::max()) return {};
-  return {milliseconds_between(arrival_, scheduled), milliseconds_between(scheduled, first), milliseconds_between(first, last)};
+  return {milliseconds_between(arrival_, scheduled), milliseconds_between(scheduled, first),
+          milliseconds_between(first, last)};
 }
 
 }  // namespace sluice

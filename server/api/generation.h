@@ -1,6 +1,6 @@
-// The shared heart of all endpoints that generate: prompt to engine requests, tokens to text, text to the wire, streamed or
-// whole. One per HTTP request; lives on its I/O thread as the session's Responder, so its destruction (the client left, or
-// the answer has ended) cancels whatever still runs.
+// The shared heart of all endpoints that generate: prompt to engine requests, tokens to text, text to the
+// wire, streamed or whole. One per HTTP request; lives on its I/O thread as the session's Responder, so its
+// destruction (the client left, or the answer has ended) cancels whatever still runs.
 #pragma once
 
 #include <functional>
@@ -23,9 +23,9 @@ struct GenerationPlan {
     std::vector<int32_t> ids;
     std::string opening_text;  // what the answer repeats first (echo)
   };
-  std::vector<Prompt> prompts;   // each gives n choices
-  SamplingParams sampling;       // of the first choice; the others differ in their seed
-  std::string prompt_param;      // the request's field that holds the prompt, for messages
+  std::vector<Prompt> prompts;  // each gives n choices
+  SamplingParams sampling;      // of the first choice; the others differ in their seed
+  std::string prompt_param;     // the request's field that holds the prompt, for messages
   int n = 1;
   Detokenizer::Options text;
   bool stream = false, include_usage = false, continuous_usage = false;
@@ -34,13 +34,16 @@ struct GenerationPlan {
   std::unique_ptr<AnswerFormat> format;
 };
 
-class Generation final : public Responder, public TokenListener, public std::enable_shared_from_this<Generation> {
+class Generation final : public Responder,
+                         public TokenListener,
+                         public std::enable_shared_from_this<Generation> {
  public:
-  Generation(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events, Clock::time_point arrival);
+  Generation(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events,
+             Clock::time_point arrival);
   ~Generation() override;
 
-  // Makes the plan, here when `prompt_bytes` are few, else on `pool`, and goes on from there. `prepare` may run on another
-  // thread and after this object is gone: it holds what it needs by value.
+  // Makes the plan, here when `prompt_bytes` are few, else on `pool`, and goes on from there. `prepare` may
+  // run on another thread and after this object is gone: it holds what it needs by value.
   void start(size_t prompt_bytes, WorkPool& pool, std::function<Result<GenerationPlan>()> prepare);
 
  private:
@@ -49,8 +52,8 @@ class Generation final : public Responder, public TokenListener, public std::ena
     RequestHandle handle;
     uint64_t tag = 0;
     std::unique_ptr<Detokenizer> text;
-    std::string answer;                       // what is not yet sent, or all of it
-    std::vector<TokenLogprobs> logprobs;      // likewise
+    std::string answer;                   // what is not yet sent, or all of it
+    std::vector<TokenLogprobs> logprobs;  // likewise
     std::optional<ChoiceEnd> end;
     bool submitted = false, opened = false;
     int prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
@@ -77,11 +80,11 @@ class Generation final : public Responder, public TokenListener, public std::ena
   EventSwitch& events_;
   const Clock::time_point arrival_;
   GenerationPlan plan_;
-  std::vector<Choice> choices_;   // of prompt p: [p * n, (p + 1) * n)
+  std::vector<Choice> choices_;  // of prompt p: [p * n, (p + 1) * n)
   size_t open_choices_ = 0;
-  bool streaming_ = false;        // the head is sent
+  bool streaming_ = false;  // the head is sent
   bool over_ = false;
-  std::string out_;               // events of one step, written at once
+  std::string out_;  // events of one step, written at once
 };
 
 }  // namespace sluice

@@ -12,8 +12,10 @@ Result<std::string> ModelService::answer_name(const std::string& asked) const {
     names += names.empty() ? "" : ", ";
     names += card.id;
   }
-  return Error{ErrorCode::kNotFound,
-               fmt::format("The model '{}' does not exist. This server serves: {}.", asked.substr(0, 200), names), "model"};
+  return Error{
+      ErrorCode::kNotFound,
+      fmt::format("The model '{}' does not exist. This server serves: {}.", asked.substr(0, 200), names),
+      "model"};
 }
 
 Result<std::shared_ptr<ModelService>> ServiceSlot::get() const {
@@ -23,7 +25,8 @@ Result<std::shared_ptr<ModelService>> ServiceSlot::get() const {
   std::lock_guard lock(mutex_);
   if (service_ == nullptr) {
     return Error{ErrorCode::kUnavailable,
-                 fmt::format("The model is still loading ({:.0f}%); try again soon.", progress_.load() * 100), "", 1};
+                 fmt::format("The model is still loading ({:.0f}%); try again soon.", progress_.load() * 100),
+                 "", 1};
   }
   return service_;
 }

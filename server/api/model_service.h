@@ -1,5 +1,5 @@
-// What serves one model: the engine and the text floor, with the model's own names, defaults and bounds. Made once after
-// loading, then read-only: any thread. Requests share it, so it outlives the last of them.
+// What serves one model: the engine and the text floor, with the model's own names, defaults and bounds. Made
+// once after loading, then read-only: any thread. Requests share it, so it outlives the last of them.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@
 namespace sluice {
 
 struct ModelService {
-  std::vector<ModelCard> cards;   // at least one; the first names the model in answers and metrics
+  std::vector<ModelCard> cards;  // at least one; the first names the model in answers and metrics
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;
   GenerationDefaults defaults;

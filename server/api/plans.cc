@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "server/api/text_shield.h"
 #include "server/wire/completion_request.h"
 
 namespace sluice {
@@ -25,7 +26,8 @@ SamplingParams sampling_of(const GenerationFields& fields, const ModelService& s
   sampling.top_k = fields.top_k.value_or(defaults.top_k.value_or(0));
   sampling.top_p = fields.top_p.value_or(defaults.top_p.value_or(1.0F));
   sampling.min_p = fields.min_p.value_or(defaults.min_p.value_or(0.0F));
-  sampling.repetition_penalty = fields.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0F));
+  sampling.repetition_penalty =
+      fields.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0F));
   sampling.presence_penalty = fields.presence_penalty;
   sampling.frequency_penalty = fields.frequency_penalty;
   sampling.seed = fields.seed ? *fields.seed : draw_seed(service);
@@ -37,16 +39,24 @@ SamplingParams sampling_of(const GenerationFields& fields, const ModelService& s
   return sampling;
 }
 
-Error context_length_error(size_t prompt_tokens, int max_tokens, int max_model_len, const std::string& param) {
+Error context_length_error(size_t prompt_tokens, int max_tokens, int max_model_len,
+                           const std::string& param) {
   if (max_tokens <= 0) {
-    return Error{ErrorCode::kContextLength,
-                 fmt::format("This model's maximum context length is {} tokens. However, your prompt has {} tokens, which "
-                             "leaves no room for an answer. Shorten the prompt.", max_model_len, prompt_tokens), param};
+    return Error{
+        ErrorCode::kContextLength,
+        fmt::format(
+            "This model's maximum context length is {} tokens. However, your prompt has {} tokens, which "
+            "leaves no room for an answer. Shorten the prompt.",
+            max_model_len, prompt_tokens),
+        param};
   }
-  return Error{ErrorCode::kContextLength,
-               fmt::format("This model's maximum context length is {} tokens. However, you requested {} tokens: {} in the "
-                           "prompt and {} for the answer. Shorten the prompt or lower max_tokens.",
-                           max_model_len, prompt_tokens + static_cast<size_t>(max_tokens), prompt_tokens, max_tokens), param};
+  return Error{
+      ErrorCode::kContextLength,
+      fmt::format(
+          "This model's maximum context length is {} tokens. However, you requested {} tokens: {} in the "
+          "prompt and {} for the answer. Shorten the prompt or lower max_tokens.",
+          max_model_len, prompt_tokens + static_cast<size_t>(max_tokens), prompt_tokens, max_tokens),
+      param};
 }
 
 // max_tokens where the request gave none: the rest of the context.
@@ -60,7 +70,8 @@ Result<int> answer_tokens(const GenerationPlan& plan, std::optional<int> asked, 
   return *asked;
 }
 
-Result<GenerationPlan> plan_of(const GenerationFields& fields, const ModelService& service, const std::string& param) {
+Result<GenerationPlan> plan_of(const GenerationFields& fields, const ModelService& service,
+                               const std::string& param) {
   GenerationPlan plan;
   plan.sampling = sampling_of(fields, service);
   plan.prompt_param = param;
@@ -72,12 +83,13 @@ Result<GenerationPlan> plan_of(const GenerationFields& fields, const ModelServic
   plan.include_usage = fields.include_usage;
   plan.continuous_usage = fields.continuous_usage;
   plan.priority = fields.priority;
-  plan.cache_salt = fields.cache_salt.empty() ? 0 : hash_bytes(fields.cache_salt.data(), fields.cache_salt.size());
+  plan.cache_salt =
+      fields.cache_salt.empty() ? 0 : hash_bytes(fields.cache_salt.data(), fields.cache_salt.size());
   return plan;
 }
 
-AnswerOptions answer_options(const GenerationFields& fields, const ModelService& service, const PlanRequest& request,
-                             std::string model) {
+AnswerOptions answer_options(const GenerationFields& fields, const ModelService& service,
+                             const PlanRequest& request, std::string model) {
   AnswerOptions options;
   options.request_id = request.request_id;
   options.model = std::move(model);
@@ -89,7 +101,8 @@ AnswerOptions answer_options(const GenerationFields& fields, const ModelService&
 }
 
 void report_ignored(const std::vector<std::string>& ignored, const std::string& request_id) {
-  for (const std::string& name : ignored) log::debug("request {}: the field '{}' is ignored", request_id, log::safe(name, 64));
+  for (const std::string& name : ignored)
+    log::debug("request {}: the field '{}' is ignored", request_id, log::safe(name, 64));
 }
 
 }  // namespace
@@ -101,9 +114,17 @@ Result<std::vector<int32_t>> encode_chat(const ModelService& service, const Chat
     if (error.code == ErrorCode::kInvalidArgument && error.param.empty()) error.param = "messages";
     return error;
   }
-  if (text->size() > service.limits.max_prompt_bytes) return prompt_too_large("messages", text->size(), service.limits);
+  if (text->size() > service.limits.max_prompt_bytes)
+    return prompt_too_large("messages", text->size(), service.limits);
   // The template writes the special tokens itself, BOS among them.
-  return service.tokenizer->encode(*text, false, true);
+  if (request.covered.empty()) return service.tokenizer->encode(*text, false, true);
+  std::vector<int32_t> ids;
+  for (const TextShield::Piece& piece : TextShield::uncover(*text, request.covered)) {
+    SLUICE_ASSIGN(const std::vector<int32_t> part,
+                  service.tokenizer->encode(piece.text, false, !piece.covered));
+    ids.insert(ids.end(), part.begin(), part.end());
+  }
+  return ids;
 }
 
 Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request) {
@@ -113,8 +134,10 @@ Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest&
   SLUICE_ASSIGN(GenerationPlan plan, plan_of(chat.fields, service, "messages"));
   SLUICE_ASSIGN(std::vector<int32_t> ids, encode_chat(service, chat));
   if (ids.empty()) return invalid_argument("messages", "The conversation renders to an empty prompt.");
+  plan.text.continues_text = chat.continue_final_message;
   plan.prompts.push_back({std::move(ids), chat.fields.echo ? chat.final_message : ""});
-  SLUICE_ASSIGN(plan.sampling.max_tokens, answer_tokens(plan, chat.fields.max_tokens, service.limits.max_model_len));
+  SLUICE_ASSIGN(plan.sampling.max_tokens,
+                answer_tokens(plan, chat.fields.max_tokens, service.limits.max_model_len));
   plan.format = AnswerFormat::chat(answer_options(chat.fields, service, request, std::move(model)));
   return plan;
 }
@@ -125,11 +148,12 @@ Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRe
   report_ignored(completion.ignored, request.request_id);
   SLUICE_ASSIGN(std::string model, service.answer_name(fields.model));
   SLUICE_ASSIGN(GenerationPlan plan, plan_of(fields, service, "prompt"));
+  plan.text.continues_text = true;
   for (CompletionPrompt& prompt : completion.prompts) {
     GenerationPlan::Prompt one;
     if (auto* text = std::get_if<std::string>(&prompt)) {
-      // As a tokenizer of transformers and vLLM reads a raw prompt: a special token spelled out is that token, so that
-      // clients may render a chat template themselves.
+      // As a tokenizer of transformers and vLLM reads a raw prompt: a special token spelled out is that
+      // token, so that clients may render a chat template themselves.
       SLUICE_ASSIGN(one.ids, service.tokenizer->encode(*text, completion.add_special_tokens, true));
       if (fields.echo) one.opening_text = std::move(*text);
     } else {
@@ -139,7 +163,8 @@ Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRe
     if (one.ids.empty()) return invalid_argument("prompt", "A prompt is empty.");
     plan.prompts.push_back(std::move(one));
   }
-  SLUICE_ASSIGN(plan.sampling.max_tokens, answer_tokens(plan, fields.max_tokens, service.limits.max_model_len));
+  SLUICE_ASSIGN(plan.sampling.max_tokens,
+                answer_tokens(plan, fields.max_tokens, service.limits.max_model_len));
   plan.format = AnswerFormat::completion(answer_options(fields, service, request, std::move(model)));
   return plan;
 }

@@ -1,5 +1,5 @@
-// From a request's body to what the engine and the text floor need: the template rendered, the prompt encoded, defaults
-// filled in, lengths checked. Pure functions of body and service: any thread.
+// From a request's body to what the engine and the text floor need: the template rendered, the prompt
+// encoded, defaults filled in, lengths checked. Pure functions of body and service: any thread.
 #pragma once
 
 #include <string>

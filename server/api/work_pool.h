@@ -1,5 +1,5 @@
-// A few threads for work that would hold up an I/O thread: parsing, rendering and encoding large prompts. Bounded: a full
-// queue is an answer the caller passes on.
+// A few threads for work that would hold up an I/O thread: parsing, rendering and encoding large prompts.
+// Bounded: a full queue is an answer the caller passes on.
 #pragma once
 
 #include <condition_variable>

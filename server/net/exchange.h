@@ -1,6 +1,6 @@
-// How a route answers: whole or piece by piece, on the connection's own I/O thread, without knowing sockets. Whoever
-// answers later leaves a Responder with the session; the session destroys it when the answer has ended or the client is
-// gone, and that destruction is the cancellation.
+// How a route answers: whole or piece by piece, on the connection's own I/O thread, without knowing sockets.
+// Whoever answers later leaves a Responder with the session; the session destroys it when the answer has
+// ended or the client is gone, and that destruction is the cancellation.
 #pragma once
 
 #include <string_view>
@@ -18,8 +18,8 @@ class Exchange {
   virtual void respond(HttpResponse response) = 0;
   // Or: the head, any number of pieces, the end.
   virtual void begin(HttpResponse head) = 0;
-  // False when nothing can reach the client any more: it left, or it did not read and its buffer is full. The session
-  // then destroys the Responder soon; until then writes are dropped.
+  // False when nothing can reach the client any more: it left, or it did not read and its buffer is full. The
+  // session then destroys the Responder soon; until then writes are dropped.
   virtual bool write(std::string_view bytes) = 0;
   virtual void end() = 0;
   virtual IoThread& io() = 0;

@@ -67,19 +67,23 @@ bool goes_direct(const std::string& host, std::string_view no_proxy) {
 
 class OneExchange {
  public:
-  OneExchange(const ClientRequest& request, const HttpClientOptions& options) : request_(request), options_(options) {}
+  OneExchange(const ClientRequest& request, const HttpClientOptions& options)
+      : request_(request), options_(options) {}
 
   Result<ClientResponse> run() {
-    const std::string& proxy_text = request_.url.scheme == "https" ? options_.https_proxy : options_.http_proxy;
+    const std::string& proxy_text =
+        request_.url.scheme == "https" ? options_.https_proxy : options_.http_proxy;
     if (!proxy_text.empty() && !goes_direct(request_.url.host, options_.no_proxy)) {
-      Result<Url> proxy = parse_url(proxy_text.find("://") == std::string::npos ? "http://" + proxy_text : proxy_text);
+      Result<Url> proxy =
+          parse_url(proxy_text.find("://") == std::string::npos ? "http://" + proxy_text : proxy_text);
       if (!proxy.ok()) return std::move(proxy).error();
       proxy_ = std::move(proxy).value();
     }
     if (request_.url.scheme == "https") SLUICE_TRY(set_up_tls());
     Status outcome;
     try {
-      asio::co_spawn(loop_, [this, &outcome]() -> asio::awaitable<void> { outcome = co_await go(); }, asio::detached);
+      asio::co_spawn(
+          loop_, [this, &outcome]() -> asio::awaitable<void> { outcome = co_await go(); }, asio::detached);
       loop_.run();
     } catch (const std::exception& error) {
       return failed(error.what());
@@ -104,7 +108,9 @@ class OneExchange {
     tls_->set_default_verify_paths(error);
     if (!options_.ca_file.empty()) {
       tls_->load_verify_file(options_.ca_file, error);
-      if (error) return Error{ErrorCode::kIo, "Cannot read the certificates in " + options_.ca_file + ": " + error.message() + "."};
+      if (error)
+        return Error{ErrorCode::kIo,
+                     "Cannot read the certificates in " + options_.ca_file + ": " + error.message() + "."};
     }
     tls_->set_verify_mode(asio::ssl::verify_peer, error);
     if (error) return failed("preparing TLS", error);
@@ -131,11 +137,13 @@ class OneExchange {
     }
     beast::ssl_stream<beast::tcp_stream> secure(std::move(stream), *tls_);
     const std::string& host = request_.url.host;
-    if (SSL_set_tlsext_host_name(secure.native_handle(), host.c_str()) != 1) co_return failed("the host name is not usable with TLS");
+    if (SSL_set_tlsext_host_name(secure.native_handle(), host.c_str()) != 1)
+      co_return failed("the host name is not usable with TLS");
     secure.set_verify_callback(asio::ssl::host_name_verification(host));
     beast::get_lowest_layer(secure).expires_after(options_.connect_timeout);
     auto [handshake_error] = co_await secure.async_handshake(asio::ssl::stream_base::client, kToken);
-    if (handshake_error) co_return failed("the TLS handshake (is the server's certificate valid?)", handshake_error);
+    if (handshake_error)
+      co_return failed("the TLS handshake (is the server's certificate valid?)", handshake_error);
     Status status = co_await talk(secure);
     co_return status;
   }
@@ -177,9 +185,11 @@ class OneExchange {
     message.set(http::field::user_agent, options_.user_agent);
     message.set(http::field::accept_encoding, "identity");
     message.set(http::field::connection, "close");
-    if (through_proxy && !proxy_credentials().empty()) message.set(http::field::proxy_authorization, proxy_credentials());
+    if (through_proxy && !proxy_credentials().empty())
+      message.set(http::field::proxy_authorization, proxy_credentials());
     for (const auto& [name, value] : request_.headers) {
-      if (value.find_first_of("\r\n") != std::string::npos || name.find_first_of("\r\n: ") != std::string::npos) {
+      if (value.find_first_of("\r\n") != std::string::npos ||
+          name.find_first_of("\r\n: ") != std::string::npos) {
         co_return invalid_argument(name, "A header of the request contains a line break.");
       }
       message.set(name, value);

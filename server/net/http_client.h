@@ -1,5 +1,6 @@
-// One HTTP or HTTPS exchange with a server of the world: certificates verified, every wait bounded, through a proxy when the
-// options name one. Blocking; any thread, several at once. Knows nothing of redirects or models.
+// One HTTP or HTTPS exchange with a server of the world: certificates verified, every wait bounded, through a
+// proxy when the options name one. Blocking; any thread, several at once. Knows nothing of redirects or
+// models.
 #pragma once
 
 #include <chrono>

@@ -32,14 +32,17 @@ Result<FetchResponse> HttpFetcher::fetch(const FetchRequest& request) {
     SLUICE_ASSIGN(ClientResponse response, http_exchange(step, options_));
     const auto location = response.headers.find("location");
     if (!request.follow_redirects || !is_redirect(response.status) || location == response.headers.end()) {
-      return FetchResponse{response.status, std::move(response.headers), std::move(response.body), step.url.text()};
+      return FetchResponse{response.status, std::move(response.headers), std::move(response.body),
+                           step.url.text()};
     }
     if (redirects == kMaxRedirects) {
-      return Error{ErrorCode::kIo, "Fetching " + step.url.without_query() + " failed: more than 10 redirects."};
+      return Error{ErrorCode::kIo,
+                   "Fetching " + step.url.without_query() + " failed: more than 10 redirects."};
     }
     SLUICE_ASSIGN(Url next, resolve_url(step.url, location->second));
     if (step.url.scheme == "https" && next.scheme == "http") {
-      return Error{ErrorCode::kIo, "Fetching " + step.url.without_query() + " failed: it redirects from https to plain http."};
+      return Error{ErrorCode::kIo, "Fetching " + step.url.without_query() +
+                                       " failed: it redirects from https to plain http."};
     }
     if (!next.same_origin(step.url)) drop_credentials(step.headers);
     step.url = std::move(next);

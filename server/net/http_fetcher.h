@@ -1,5 +1,5 @@
-// The repository's Fetcher over http_client: follows redirects, and lets credentials go no further than the host they were
-// meant for. Any thread, several at once.
+// The repository's Fetcher over http_client: follows redirects, and lets credentials go no further than the
+// host they were meant for. Any thread, several at once.
 #pragma once
 
 #include "models/repository.h"

@@ -40,11 +40,11 @@ struct HttpRequest {
   std::string query;  // behind '?', without it
   HeaderList headers;
   std::string body;
-  int minor_version = 1;         // HTTP/1.x
-  bool keep_alive = true;        // what the client wants
+  int minor_version = 1;   // HTTP/1.x
+  bool keep_alive = true;  // what the client wants
   bool expects_continue = false;
-  std::string request_id;        // the client's x-request-id if it is harmless, else our own
-  std::string path_rest;         // what a route's {rest} matched, percent-decoded
+  std::string request_id;  // the client's x-request-id if it is harmless, else our own
+  std::string path_rest;   // what a route's {rest} matched, percent-decoded
   std::chrono::steady_clock::time_point arrival;
 };
 

@@ -8,7 +8,9 @@ namespace {
 
 constexpr size_t kMaxChunkLineBytes = 256;
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -50,7 +52,8 @@ bool lists(std::string_view value, std::string_view token) {
 bool is_token_character(char c) {
   static const auto kTable = [] {
     std::array<bool, 256> table{};
-    for (char ok : std::string_view("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
+    for (char ok :
+         std::string_view("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
       table[static_cast<unsigned char>(ok)] = true;
     }
     return table;
@@ -60,26 +63,46 @@ bool is_token_character(char c) {
 
 std::string_view reason_phrase(int status) {
   switch (status) {
-    case 100: return "Continue";
-    case 200: return "OK";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 417: return "Expectation Failed";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Unknown";
+    case 100:
+      return "Continue";
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 417:
+      return "Expectation Failed";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Unknown";
   }
 }
 
@@ -120,18 +143,24 @@ size_t RequestParser::feed_bytes(std::string_view bytes) {
   request_.body.append(bytes.substr(0, take));
   body_left_ -= take;
   if (body_left_ == 0) {
-    if (chunked_) part_ = Part::kChunkEnd;
-    else state_ = State::kDone;
+    if (chunked_)
+      part_ = Part::kChunkEnd;
+    else
+      state_ = State::kDone;
   }
   return take;
 }
 
 size_t RequestParser::line_limit() const {
   switch (part_) {
-    case Part::kRequestLine: return std::min(limits_.max_request_line_bytes, limits_.max_header_bytes - total_bytes_);
-    case Part::kChunkSize: return kMaxChunkLineBytes;
-    case Part::kChunkEnd: return 2;
-    default: return limits_.max_header_bytes - total_bytes_;
+    case Part::kRequestLine:
+      return std::min(limits_.max_request_line_bytes, limits_.max_header_bytes - total_bytes_);
+    case Part::kChunkSize:
+      return kMaxChunkLineBytes;
+    case Part::kChunkEnd:
+      return 2;
+    default:
+      return limits_.max_header_bytes - total_bytes_;
   }
 }
 
@@ -139,9 +168,12 @@ size_t RequestParser::feed_line(std::string_view bytes) {
   const size_t end = bytes.find('\n');
   const size_t take = end == std::string_view::npos ? bytes.size() : end + 1;
   if (line_.size() + take > line_limit()) {
-    if (part_ == Part::kRequestLine) fail(414, "The request line is longer than this server accepts.");
-    else if (part_ == Part::kHeaders || part_ == Part::kTrailers) fail(431, "The headers are larger than this server accepts.");
-    else fail(400, "A chunk of the body is not framed as RFC 9112 says.");
+    if (part_ == Part::kRequestLine)
+      fail(414, "The request line is longer than this server accepts.");
+    else if (part_ == Part::kHeaders || part_ == Part::kTrailers)
+      fail(431, "The headers are larger than this server accepts.");
+    else
+      fail(400, "A chunk of the body is not framed as RFC 9112 says.");
     return take;
   }
   if (end == std::string_view::npos) {
@@ -162,7 +194,8 @@ size_t RequestParser::feed_line(std::string_view bytes) {
 void RequestParser::take_line(std::string_view line) {
   switch (part_) {
     case Part::kRequestLine:
-      if (line.empty() && !skipped_empty_line_) {  // RFC 9112, 2.2: one empty line before a request is ignored
+      if (line.empty() &&
+          !skipped_empty_line_) {  // RFC 9112, 2.2: one empty line before a request is ignored
         skipped_empty_line_ = true;
         return;
       }
@@ -171,7 +204,8 @@ void RequestParser::take_line(std::string_view line) {
       if (line.empty()) return end_headers();
       take_header(line, true);
       return;
-    case Part::kChunkSize: return take_chunk_size(line);
+    case Part::kChunkSize:
+      return take_chunk_size(line);
     case Part::kChunkEnd:
       if (!line.empty()) return fail(400, "A chunk of the body is longer than its size says.");
       part_ = Part::kChunkSize;
@@ -183,7 +217,8 @@ void RequestParser::take_line(std::string_view line) {
       }
       take_header(line, false);  // checked, then dropped: nothing of ours reads a trailer
       return;
-    default: return;
+    default:
+      return;
   }
 }
 
@@ -201,7 +236,8 @@ void RequestParser::take_request_line(std::string_view line) {
   const bool http = version.size() == 8 && version.substr(0, 5) == "HTTP/" && version[6] == '.' &&
                     version[5] >= '0' && version[5] <= '9' && version[7] >= '0' && version[7] <= '9';
   if (!http) return fail(400, "The request line does not end with an HTTP version.");
-  if (version != "HTTP/1.1" && version != "HTTP/1.0") return fail(505, "This server speaks HTTP/1.1 and HTTP/1.0.");
+  if (version != "HTTP/1.1" && version != "HTTP/1.0")
+    return fail(505, "This server speaks HTTP/1.1 and HTTP/1.0.");
   if (!take_target(line.substr(first + 1, last - first - 1))) return;
   request_.method = std::string(method);
   request_.minor_version = version[7] - '0';
@@ -210,14 +246,15 @@ void RequestParser::take_request_line(std::string_view line) {
 
 bool RequestParser::take_target(std::string_view target) {
   const bool printable = std::all_of(target.begin(), target.end(), [](char c) {
-    return c > 0x20 && c < 0x7f && c != '#' && c != '"' && c != '<' && c != '>' && c != '\\' && c != '^' && c != '`' &&
-           c != '{' && c != '|' && c != '}';
+    return c > 0x20 && c < 0x7f && c != '#' && c != '"' && c != '<' && c != '>' && c != '\\' && c != '^' &&
+           c != '`' && c != '{' && c != '|' && c != '}';
   });
   if (!printable) {
     fail(400, "The request's target contains a character that a URL may not contain.");
     return false;
   }
-  if (target.substr(0, 7) == "http://" || target.substr(0, 8) == "https://") {  // absolute form, RFC 9112, 3.2.2
+  if (target.substr(0, 7) == "http://" ||
+      target.substr(0, 8) == "https://") {  // absolute form, RFC 9112, 3.2.2
     target.remove_prefix(target.find("//") + 2);
     const size_t slash = target.find_first_of("/?");
     if (slash == 0 || !is_host(target.substr(0, slash))) {
@@ -260,13 +297,15 @@ bool RequestParser::take_header(std::string_view line, bool keep) {
 void RequestParser::end_headers() {
   const HeaderList& headers = request_.headers;
   const size_t hosts = headers.count("host");
-  if (hosts > 1 || (hosts == 0 && request_.minor_version == 1) || (hosts == 1 && !is_host(*headers.find("host")))) {
+  if (hosts > 1 || (hosts == 0 && request_.minor_version == 1) ||
+      (hosts == 1 && !is_host(*headers.find("host")))) {
     return fail(400, "The request must have exactly one valid Host header.");
   }
   const size_t lengths = headers.count("content-length");
   const size_t encodings = headers.count("transfer-encoding");
   if (lengths > 1) return fail(400, "The request has more than one Content-Length.");
-  if (lengths + encodings > 1) return fail(400, "The request has two framings; send one Content-Length or one Transfer-Encoding.");
+  if (lengths + encodings > 1)
+    return fail(400, "The request has two framings; send one Content-Length or one Transfer-Encoding.");
   if (encodings == 1) {
     if (request_.minor_version == 0) return fail(400, "HTTP/1.0 has no Transfer-Encoding.");
     if (lower(*headers.find("transfer-encoding")) != "chunked") {
@@ -296,7 +335,8 @@ void RequestParser::end_headers() {
     }
   }
   if (const std::string* expect = headers.find("expect")) {
-    if (lower(*expect) != "100-continue") return fail(417, "The only expectation this server knows is 100-continue.");
+    if (lower(*expect) != "100-continue")
+      return fail(417, "The only expectation this server knows is 100-continue.");
     request_.expects_continue = request_.minor_version == 1;
   }
   part_ = chunked_ ? Part::kChunkSize : Part::kBody;
@@ -309,8 +349,10 @@ void RequestParser::take_chunk_size(std::string_view line) {
   for (; digits < line.size(); ++digits) {
     const char c = lower(line[digits]);
     int digit = -1;
-    if (c >= '0' && c <= '9') digit = c - '0';
-    else if (c >= 'a' && c <= 'f') digit = c - 'a' + 10;
+    if (c >= '0' && c <= '9')
+      digit = c - '0';
+    else if (c >= 'a' && c <= 'f')
+      digit = c - 'a' + 10;
     if (digit < 0) break;
     if (digits >= 15) return fail(400, "A chunk's size is too large.");
     size = size * 16 + static_cast<uint64_t>(digit);

@@ -1,6 +1,7 @@
-// Bytes to requests by RFC 9112, strictly: one framing or a fault, every length bounded, no leniency that another HTTP
-// implementation could read differently (no bare LF, no folded headers, no second Content-Length, no Transfer-Encoding but
-// "chunked"). Pure: no socket, no clock; the result does not depend on how the bytes were cut. One thread.
+// Bytes to requests by RFC 9112, strictly: one framing or a fault, every length bounded, no leniency that
+// another HTTP implementation could read differently (no bare LF, no folded headers, no second
+// Content-Length, no Transfer-Encoding but "chunked"). Pure: no socket, no clock; the result does not depend
+// on how the bytes were cut. One thread.
 #pragma once
 
 #include <cstddef>
@@ -15,15 +16,17 @@ namespace sluice {
 class RequestParser {
  public:
   enum class State : uint8_t {
-    kHead,    // the request line and headers are not complete
-    kBody,    // the head is complete and may be judged; the body is not (an empty body too, until `feed` is called again)
+    kHead,  // the request line and headers are not complete
+    kBody,  // the head is complete and may be judged; the body is not (an empty body too, until `feed` is
+            // called again)
     kDone,
     kFailed,  // see fault(); the connection must end after the answer
   };
 
   explicit RequestParser(const HttpLimits& limits) : limits_(limits) {}
 
-  // Consumes bytes from the front and says how many. Returns early when the head is complete and when the request is.
+  // Consumes bytes from the front and says how many. Returns early when the head is complete and when the
+  // request is.
   size_t feed(std::string_view bytes);
   State state() const { return state_; }
   bool started() const { return total_bytes_ > 0 || !line_.empty(); }  // any byte of this request seen
@@ -50,12 +53,12 @@ class RequestParser {
   const HttpLimits limits_;
   State state_ = State::kHead;
   Part part_ = Part::kRequestLine;
-  std::string line_;           // an incomplete line
-  size_t total_bytes_ = 0;     // of this request, everything but the body's content
+  std::string line_;        // an incomplete line
+  size_t total_bytes_ = 0;  // of this request, everything but the body's content
   size_t header_count_ = 0;
   bool skipped_empty_line_ = false;
   bool chunked_ = false;
-  uint64_t body_left_ = 0;     // of the body, or of the chunk
+  uint64_t body_left_ = 0;  // of the body, or of the chunk
   HttpRequest request_;
   HttpFault fault_;
 };

@@ -25,7 +25,9 @@ IoThread::~IoThread() {
   state_->thread.join();
 }
 
-void IoThread::post(std::function<void()> task) { asio::post(state_->loop, std::move(task)); }
+void IoThread::post(std::function<void()> task) {
+  asio::post(state_->loop, std::move(task));
+}
 
 void IoThread::run_after(std::chrono::milliseconds delay, std::function<void()> task) {
   auto timer = std::make_shared<asio::steady_timer>(state_->loop, delay);
@@ -34,9 +36,13 @@ void IoThread::run_after(std::chrono::milliseconds delay, std::function<void()> 
   });
 }
 
-bool IoThread::is_current() const { return std::this_thread::get_id() == state_->thread.get_id(); }
+bool IoThread::is_current() const {
+  return std::this_thread::get_id() == state_->thread.get_id();
+}
 
-asio::io_context& IoThread::loop() { return state_->loop; }
+asio::io_context& IoThread::loop() {
+  return state_->loop;
+}
 
 IoThreads::IoThreads(int count) {
   for (int i = 0; i < count; ++i) threads_.push_back(std::make_unique<IoThread>(i));

@@ -1,4 +1,5 @@
-// The threads that do network I/O: each runs its own event loop; a connection and all its requests stay on one of them.
+// The threads that do network I/O: each runs its own event loop; a connection and all its requests stay on
+// one of them.
 #pragma once
 
 #include <chrono>
@@ -6,7 +7,9 @@
 #include <memory>
 #include <vector>
 
-namespace boost::asio { class io_context; }
+namespace boost::asio {
+class io_context;
+}
 
 namespace sluice {
 

@@ -32,7 +32,10 @@ constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 
 struct Listener::Door {
   Door(std::shared_ptr<Shared> shared_state, IoThreads& io)
-      : shared(std::move(shared_state)), threads(io), acceptor(io.at(0).loop()), pause(io.at(0).loop()),
+      : shared(std::move(shared_state)),
+        threads(io),
+        acceptor(io.at(0).loop()),
+        pause(io.at(0).loop()),
         spare_descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
   ~Door() {
     if (spare_descriptor >= 0) ::close(spare_descriptor);
@@ -42,7 +45,8 @@ struct Listener::Door {
   IoThreads& threads;
   tcp::acceptor acceptor;
   asio::steady_timer pause;
-  int spare_descriptor;  // given up for a moment to turn a connection away when the process has no descriptor left
+  int spare_descriptor;  // given up for a moment to turn a connection away when the process has no descriptor
+                         // left
   uint16_t port = 0;
   int next_thread = 0;
 
@@ -111,12 +115,14 @@ Result<std::unique_ptr<Listener>> Listener::start(ListenOptions options, Routes 
   const std::string where = options.host + ":" + std::to_string(options.port);
   auto door = std::make_shared<Door>(shared, threads);
   boost::system::error_code error;
-  asio::ip::address address = asio::ip::make_address(options.host == "localhost" ? "127.0.0.1" : options.host, error);
+  asio::ip::address address =
+      asio::ip::make_address(options.host == "localhost" ? "127.0.0.1" : options.host, error);
   if (error) {
     tcp::resolver resolver(threads.at(0).loop());
     const auto found = resolver.resolve(options.host, std::to_string(options.port), error);
     if (error || found.empty()) {
-      return Error{ErrorCode::kIo, "Cannot listen on " + where + ": --host is neither an address of this machine nor a name for one."};
+      return Error{ErrorCode::kIo, "Cannot listen on " + where +
+                                       ": --host is neither an address of this machine nor a name for one."};
     }
     address = found.begin()->endpoint().address();
   }
@@ -152,9 +158,15 @@ Listener::~Listener() {
   while (shared->connections > 0) std::this_thread::sleep_for(milliseconds(1));
 }
 
-uint16_t Listener::port() const { return door_->port; }
-int Listener::active_exchanges() const { return door_->shared->active_exchanges; }
-int Listener::connections() const { return door_->shared->connections; }
+uint16_t Listener::port() const {
+  return door_->port;
+}
+int Listener::active_exchanges() const {
+  return door_->shared->active_exchanges;
+}
+int Listener::connections() const {
+  return door_->shared->connections;
+}
 
 void Listener::begin_drain() {
   door_->shared->draining = true;

@@ -1,5 +1,5 @@
-// The server's door: accepts connections, spreads them over the I/O threads, keeps the bounds on what clients may hold.
-// Everything that is about models is behind Routes and the three functions of ListenOptions.
+// The server's door: accepts connections, spreads them over the I/O threads, keeps the bounds on what clients
+// may hold. Everything that is about models is behind Routes and the three functions of ListenOptions.
 #pragma once
 
 #include <atomic>
@@ -28,17 +28,19 @@ struct ListenOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8000;
   HttpLimits limits;
-  int max_connections = 4096;           // beyond it only always_open routes answer, the rest get 503
+  int max_connections = 4096;  // beyond it only always_open routes answer, the rest get 503
   size_t max_buffered_body_bytes = size_t{256} << 20;  // of all request bodies that are being read or used
-  size_t max_unsent_bytes = size_t{1} << 20;           // of one answer's pieces; a client that reads slower is cancelled
-  std::chrono::milliseconds idle_timeout{75000};       // between requests of a connection
-  std::chrono::milliseconds head_timeout{10000};       // from a request's first byte to its last header
-  std::chrono::milliseconds body_timeout{30000};       // without a byte of the body
-  std::chrono::milliseconds write_timeout{30000};      // without the client taking a byte
+  size_t max_unsent_bytes = size_t{1}
+                            << 20;  // of one answer's pieces; a client that reads slower is cancelled
+  std::chrono::milliseconds idle_timeout{75000};   // between requests of a connection
+  std::chrono::milliseconds head_timeout{10000};   // from a request's first byte to its last header
+  std::chrono::milliseconds body_timeout{30000};   // without a byte of the body
+  std::chrono::milliseconds write_timeout{30000};  // without the client taking a byte
 
   // Makes the answer for what went wrong before a route was called.
   std::function<HttpResponse(const HttpFault& fault)> render_fault;
-  // Judges a request by its head, before a byte of its body is read. Null: everybody may enter. Any I/O thread.
+  // Judges a request by its head, before a byte of its body is read. Null: everybody may enter. Any I/O
+  // thread.
   std::function<std::optional<HttpResponse>(const HttpRequest& head, const Route& route)> admit;
   // Told once per answered request. Null: nobody listens. Any I/O thread.
   std::function<void(const ExchangeRecord& record)> on_exchange;
@@ -46,7 +48,8 @@ struct ListenOptions {
 
 class Listener {
  public:
-  // Binds, listens, accepts from here on. kIo with a sentence when the address is taken or not ours. `threads` outlives it.
+  // Binds, listens, accepts from here on. kIo with a sentence when the address is taken or not ours.
+  // `threads` outlives it.
   static Result<std::unique_ptr<Listener>> start(ListenOptions options, Routes routes, IoThreads& threads);
   ~Listener();  // closes the door and every connection, waits until the I/O threads have let go of them
 

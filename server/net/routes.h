@@ -19,7 +19,8 @@ struct Route {
   std::string method;
   std::string pattern;  // an exact path, or one that ends in "{rest}", which matches anything not empty
   RouteFunction answer;
-  bool always_open = false;  // answered even when the server has all the connections it wants, and without a key
+  bool always_open =
+      false;  // answered even when the server has all the connections it wants, and without a key
 };
 
 class Routes {
@@ -29,7 +30,7 @@ class Routes {
   struct Match {
     const Route* route = nullptr;  // null: see `allowed`
     std::string rest;
-    std::string allowed;           // methods the path has, for 405; empty: the path is unknown, 404
+    std::string allowed;  // methods the path has, for 405; empty: the path is unknown, 404
   };
   // HEAD finds the GET route.
   Match find(std::string_view method, std::string_view path) const;

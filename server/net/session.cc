@@ -51,9 +51,11 @@ std::string http_date() {
 // A client's own id goes back to it and into logs only when it is made of harmless characters.
 std::string choose_request_id(const HeaderList& headers) {
   if (const std::string* id = headers.find("x-request-id")) {
-    const bool harmless = !id->empty() && id->size() <= 128 && std::all_of(id->begin(), id->end(), [](char c) {
-      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.';
-    });
+    const bool harmless =
+        !id->empty() && id->size() <= 128 && std::all_of(id->begin(), id->end(), [](char c) {
+          return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+                 c == '_' || c == '.';
+        });
     if (harmless) return *id;
   }
   thread_local std::mt19937_64 random{std::random_device{}()};
@@ -86,8 +88,13 @@ void append_header(std::string& out, std::string_view name, std::string_view val
 class Session final : public Exchange, public std::enable_shared_from_this<Session> {
  public:
   Session(std::shared_ptr<Listener::Shared> shared, SessionSet& set, tcp::socket socket)
-      : shared_(std::move(shared)), set_(set), socket_(std::move(socket)), parser_(shared_->options.limits),
-        news_(socket_.get_executor()), room_(socket_.get_executor()), write_deadline_(socket_.get_executor()) {
+      : shared_(std::move(shared)),
+        set_(set),
+        socket_(std::move(socket)),
+        parser_(shared_->options.limits),
+        news_(socket_.get_executor()),
+        room_(socket_.get_executor()),
+        write_deadline_(socket_.get_executor()) {
     set_.sessions.insert(this);
   }
   ~Session() override {
@@ -100,8 +107,10 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     boost::system::error_code ignored;
     socket_.non_blocking(true, ignored);
     socket_.set_option(tcp::no_delay(true), ignored);
-    asio::co_spawn(socket_.get_executor(), [self = shared_from_this()] { return self->read_ahead(); }, asio::detached);
-    asio::co_spawn(socket_.get_executor(), [self = shared_from_this()] { return self->serve(); }, asio::detached);
+    asio::co_spawn(
+        socket_.get_executor(), [self = shared_from_this()] { return self->read_ahead(); }, asio::detached);
+    asio::co_spawn(
+        socket_.get_executor(), [self = shared_from_this()] { return self->serve(); }, asio::detached);
   }
 
   void cut() {
@@ -270,7 +279,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     request.arrival = arrived_;
     try {
       responder_ = match.route->answer(*this, std::move(request));
-    } catch (const std::exception& error) {  // out of memory, or our own fault: this request fails, the server does not
+    } catch (const std::exception&
+                 error) {  // out of memory, or our own fault: this request fails, the server does not
       log::error("request {}: {}", request_id_, error.what());
       respond(options.render_fault({500, "The server failed on this request."}));
     }
@@ -280,7 +290,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   std::optional<HttpResponse> judge(const Routes::Match& match, const HttpRequest& request) {
     const ListenOptions& options = shared_->options;
     if (match.route == nullptr) {
-      if (match.allowed.empty()) return options.render_fault({404, "There is nothing at " + log::safe(request.path) + "."});
+      if (match.allowed.empty())
+        return options.render_fault({404, "There is nothing at " + log::safe(request.path) + "."});
       HttpResponse response = options.render_fault(
           {405, "The method " + request.method + " is not allowed here; use " + match.allowed + "."});
       response.headers.add("Allow", match.allowed);
@@ -288,7 +299,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     }
     if (!match.route->always_open && shared_->connections > options.max_connections) {
       close_after_ = true;
-      HttpResponse response = options.render_fault({503, "The server has all the connections it wants; try again soon."});
+      HttpResponse response =
+          options.render_fault({503, "The server has all the connections it wants; try again soon."});
       response.headers.add("Retry-After", "1");
       return response;
     }
@@ -409,7 +421,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     co_return !failed && !cut_;
   }
 
-  // After the last answer: lets it reach a client that is still sending (a close with unread bytes would reset it away).
+  // After the last answer: lets it reach a client that is still sending (a close with unread bytes would
+  // reset it away).
   asio::awaitable<void> linger() {
     lingering_ = true;
     ahead_.clear();
@@ -461,7 +474,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   std::string make_head(const HttpResponse& response, bool whole) {
     chunked_ = !whole && minor_version_ == 1;
     if ((!whole && !chunked_) || shared_->draining) close_after_ = true;
-    std::string out = "HTTP/1.1 " + std::to_string(response.status) + " " + std::string(reason_phrase(response.status)) + "\r\n";
+    std::string out = "HTTP/1.1 " + std::to_string(response.status) + " " +
+                      std::string(reason_phrase(response.status)) + "\r\n";
     append_header(out, "Date", http_date());
     append_header(out, "Content-Type", response.content_type);
     if (whole) append_header(out, "Content-Length", std::to_string(response.body.size()));
@@ -487,14 +501,14 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   SessionSet& set_;
   tcp::socket socket_;
   RequestParser parser_;
-  std::string ahead_;               // read, not yet parsed
-  asio::steady_timer news_;         // the serving coroutine sleeps on it
-  asio::steady_timer room_;         // the reading coroutine sleeps on it when ahead_ is full
+  std::string ahead_;        // read, not yet parsed
+  asio::steady_timer news_;  // the serving coroutine sleeps on it
+  asio::steady_timer room_;  // the reading coroutine sleeps on it when ahead_ is full
   asio::steady_timer write_deadline_;
   uint64_t write_turn_ = 0;
   bool news_seen_ = false;
-  bool peer_gone_ = false;          // no more bytes will come
-  bool cut_ = false;                // nothing more can be sent
+  bool peer_gone_ = false;  // no more bytes will come
+  bool cut_ = false;        // nothing more can be sent
   bool lingering_ = false;
   bool timed_out_ = false;
 
@@ -511,8 +525,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   // its answer
   std::string head_, unsent_;
   int status_ = 0;
-  bool answered_ = false;           // respond or begin was called
-  bool whole_ = false;              // by respond
+  bool answered_ = false;  // respond or begin was called
+  bool whole_ = false;     // by respond
   bool ended_ = false;
   bool chunked_ = false;
 };

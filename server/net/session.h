@@ -1,5 +1,6 @@
-// One connection: a coroutine that reads a request, routes it, and writes the answer, and a second one that reads ahead, so
-// that a client's departure is seen while its request runs. Lives on one I/O thread. Internal to server/net.
+// One connection: a coroutine that reads a request, routes it, and writes the answer, and a second one that
+// reads ahead, so that a client's departure is seen while its request runs. Lives on one I/O thread. Internal
+// to server/net.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
@@ -31,7 +32,8 @@ struct Listener::Shared {
 };
 
 // On the set's thread. The session counts itself in shared.connections until it ends.
-void start_session(std::shared_ptr<Listener::Shared> shared, SessionSet& set, boost::asio::ip::tcp::socket socket);
+void start_session(std::shared_ptr<Listener::Shared> shared, SessionSet& set,
+                   boost::asio::ip::tcp::socket socket);
 // On the set's thread: idle connections close now, busy ones are cut.
 void close_sessions(SessionSet& set);
 // On the set's thread: wakes idle connections so that they see the drain.

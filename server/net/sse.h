@@ -1,5 +1,5 @@
-// Frames for text/event-stream (WHATWG HTML, 9.2). Text that goes into a frame is one line of JSON, so it needs no
-// escaping: JSON has no raw newline.
+// Frames for text/event-stream (WHATWG HTML, 9.2). Text that goes into a frame is one line of JSON, so it
+// needs no escaping: JSON has no raw newline.
 #pragma once
 
 #include <string>

@@ -8,10 +8,13 @@ namespace sluice {
 namespace {
 
 Error bad_url(std::string_view text, const char* why) {
-  return invalid_argument("url", "'" + log::safe(text) + "' is not a URL this program can fetch: " + why + ".");
+  return invalid_argument("url",
+                          "'" + log::safe(text) + "' is not a URL this program can fetch: " + why + ".");
 }
 
-uint16_t default_port(std::string_view scheme) { return scheme == "https" ? 443 : 80; }
+uint16_t default_port(std::string_view scheme) {
+  return scheme == "https" ? 443 : 80;
+}
 
 }  // namespace
 
@@ -21,9 +24,13 @@ std::string Url::authority() const {
   return out;
 }
 
-std::string Url::without_query() const { return scheme + "://" + authority() + target.substr(0, target.find('?')); }
+std::string Url::without_query() const {
+  return scheme + "://" + authority() + target.substr(0, target.find('?'));
+}
 
-std::string Url::text() const { return scheme + "://" + authority() + target; }
+std::string Url::text() const {
+  return scheme + "://" + authority() + target;
+}
 
 Result<Url> parse_url(std::string_view text) {
   const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
@@ -32,8 +39,10 @@ Result<Url> parse_url(std::string_view text) {
   const size_t colon = text.find("://");
   if (colon == std::string_view::npos) return bad_url(text, "it does not begin with http:// or https://");
   url.scheme = std::string(text.substr(0, colon));
-  std::transform(url.scheme.begin(), url.scheme.end(), url.scheme.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (url.scheme != "http" && url.scheme != "https") return bad_url(text, "it does not begin with http:// or https://");
+  std::transform(url.scheme.begin(), url.scheme.end(), url.scheme.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  if (url.scheme != "http" && url.scheme != "https")
+    return bad_url(text, "it does not begin with http:// or https://");
   std::string_view rest = text.substr(colon + 3);
   rest = rest.substr(0, rest.find('#'));
   const size_t end = rest.find_first_of("/?");
@@ -55,13 +64,15 @@ Result<Url> parse_url(std::string_view text) {
     url.host = std::string(authority.substr(0, mark));
     port = mark == std::string_view::npos ? std::string_view() : authority.substr(mark);
   }
-  std::transform(url.host.begin(), url.host.end(), url.host.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(url.host.begin(), url.host.end(), url.host.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   if (url.host.empty()) return bad_url(text, "it names no host");
   url.port = default_port(url.scheme);
   if (!port.empty() && port != ":") {
     const std::string_view digits = port.substr(1);
-    const bool number = port.front() == ':' && digits.size() <= 5 &&
-                        std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool number =
+        port.front() == ':' && digits.size() <= 5 &&
+        std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
     const int value = number ? std::stoi(std::string(digits)) : 0;
     if (value < 1 || value > 65535) return bad_url(text, "its port is not a number from 1 to 65535");
     url.port = static_cast<uint16_t>(value);
@@ -70,7 +81,8 @@ Result<Url> parse_url(std::string_view text) {
 }
 
 Result<Url> resolve_url(const Url& base, std::string_view reference) {
-  if (reference.find("://") != std::string_view::npos && reference.find("://") < reference.find_first_of("/?#")) {
+  if (reference.find("://") != std::string_view::npos &&
+      reference.find("://") < reference.find_first_of("/?#")) {
     return parse_url(reference);
   }
   if (reference.starts_with("//")) return parse_url(base.scheme + ":" + std::string(reference));

@@ -1,5 +1,5 @@
-// The shape of an answer on the wire, streamed or whole, written as JSON text by hand: one implementation for chat
-// completions, one for completions. One per request; its I/O thread.
+// The shape of an answer on the wire, streamed or whole, written as JSON text by hand: one implementation for
+// chat completions, one for completions. One per request; its I/O thread.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +24,9 @@ struct TokenLogprobs {
 
 // Why a choice ended, in the API's words.
 struct ChoiceEnd {
-  std::string_view finish_reason;           // "stop", "length", …
-  std::optional<int32_t> stop_token;        // stop_reason: the id of stop_token_ids that was met
-  std::optional<std::string> stop_string;   // or the string of `stop`
+  std::string_view finish_reason;          // "stop", "length", …
+  std::optional<int32_t> stop_token;       // stop_reason: the id of stop_token_ids that was met
+  std::optional<std::string> stop_string;  // or the string of `stop`
 };
 
 // New text of one choice, and its end with the last of it.
@@ -59,11 +59,11 @@ struct WholeChoice {
 
 struct AnswerOptions {
   std::string request_id;
-  std::string model;         // as the answer names it
+  std::string model;  // as the answer names it
   int64_t created_s = 0;
-  std::string fingerprint;   // system_fingerprint
+  std::string fingerprint;  // system_fingerprint
   bool logprobs = false;
-  bool usage_null = false;   // stream_options.include_usage: chunks before the last carry "usage": null
+  bool usage_null = false;  // stream_options.include_usage: chunks before the last carry "usage": null
 };
 
 class AnswerFormat {
@@ -71,10 +71,12 @@ class AnswerFormat {
   virtual ~AnswerFormat() = default;
   // Each appends whole SSE events. `usage` and `timings` may be null.
   virtual void append_opening(std::string& out, int index) = 0;  // nothing, or the chunk that names the role
-  virtual void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage, const Timings* timings) = 0;
+  virtual void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage,
+                            const Timings* timings) = 0;
   virtual void append_usage(std::string& out, const Usage& usage, const Timings& timings) = 0;
   // The body of an answer that is not streamed.
-  virtual std::string whole(std::span<const WholeChoice> choices, const Usage& usage, const Timings& timings) = 0;
+  virtual std::string whole(std::span<const WholeChoice> choices, const Usage& usage,
+                            const Timings& timings) = 0;
 
   static std::unique_ptr<AnswerFormat> chat(const AnswerOptions& options);
   static std::unique_ptr<AnswerFormat> completion(const AnswerOptions& options);

@@ -14,9 +14,12 @@ void append_end(std::string& out, const ChoiceEnd* end) {
   out += R"("finish_reason":")";
   out += end->finish_reason;
   out += R"(","stop_reason":)";
-  if (end->stop_token) append_json(out, int64_t{*end->stop_token});
-  else if (end->stop_string) append_json_string(out, *end->stop_string);
-  else out += "null";
+  if (end->stop_token)
+    append_json(out, int64_t{*end->stop_token});
+  else if (end->stop_string)
+    append_json_string(out, *end->stop_string);
+  else
+    out += "null";
 }
 
 void append_usage_object(std::string& out, const Usage& usage) {

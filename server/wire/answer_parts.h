@@ -5,12 +5,12 @@
 
 namespace sluice {
 
-void append_end(std::string& out, const ChoiceEnd* end);                  // "finish_reason":…[,"stop_reason":…]
-void append_usage_object(std::string& out, const Usage& usage);           // {…}
-void append_timings_object(std::string& out, const Timings& timings);     // {…}
+void append_end(std::string& out, const ChoiceEnd* end);         // "finish_reason":…[,"stop_reason":…]
+void append_usage_object(std::string& out, const Usage& usage);  // {…}
+void append_timings_object(std::string& out, const Timings& timings);  // {…}
 // Usage and timings as the last members of a chunk or a body.
 void append_totals(std::string& out, const Usage* usage, bool usage_null, const Timings* timings);
-void append_log_probability(std::string& out, double value);              // what was impossible reads -9999, as in vLLM
+void append_log_probability(std::string& out, double value);  // what was impossible reads -9999, as in vLLM
 // {"id":…,"object":…,"created":…,"model":…,"system_fingerprint":…,"choices":[
 std::string answer_prefix(const AnswerOptions& options, std::string_view id_prefix, std::string_view object);
 

@@ -38,7 +38,9 @@ void append_logprobs(std::string& out, std::span<const TokenLogprobs> tokens) {
 class ChatAnswer final : public AnswerFormat {
  public:
   explicit ChatAnswer(const AnswerOptions& options)
-      : options_(options), chunk_prefix_(std::string(kSseBegin) + answer_prefix(options, "chatcmpl-", "chat.completion.chunk")) {}
+      : options_(options),
+        chunk_prefix_(std::string(kSseBegin) + answer_prefix(options, "chatcmpl-", "chat.completion.chunk")) {
+  }
 
   void append_opening(std::string& out, int index) override {
     begin_choice(out, index);
@@ -48,7 +50,8 @@ class ChatAnswer final : public AnswerFormat {
     end_chunk(out);
   }
 
-  void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage, const Timings* timings) override {
+  void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage,
+                    const Timings* timings) override {
     begin_choice(out, delta.index);
     if (delta.text.empty() && delta.end != nullptr) {
       out += "{}";
@@ -69,7 +72,8 @@ class ChatAnswer final : public AnswerFormat {
     end_chunk(out);
   }
 
-  std::string whole(std::span<const WholeChoice> choices, const Usage& usage, const Timings& timings) override {
+  std::string whole(std::span<const WholeChoice> choices, const Usage& usage,
+                    const Timings& timings) override {
     std::string out = answer_prefix(options_, "chatcmpl-", "chat.completion");
     for (size_t i = 0; i < choices.size(); ++i) {
       if (i > 0) out += ',';
@@ -78,8 +82,10 @@ class ChatAnswer final : public AnswerFormat {
       out += R"(,"message":{"role":"assistant","content":)";
       append_json_string(out, choices[i].text);
       out += R"(,"refusal":null},"logprobs":)";
-      if (options_.logprobs) append_logprobs(out, choices[i].logprobs);
-      else out += "null";
+      if (options_.logprobs)
+        append_logprobs(out, choices[i].logprobs);
+      else
+        out += "null";
       out += ',';
       append_end(out, &choices[i].end);
       out += '}';
@@ -99,8 +105,10 @@ class ChatAnswer final : public AnswerFormat {
   }
   void end_choice(std::string& out, const ChoiceEnd* end, std::span<const TokenLogprobs> logprobs) const {
     out += R"(,"logprobs":)";
-    if (!logprobs.empty()) append_logprobs(out, logprobs);
-    else out += "null";
+    if (!logprobs.empty())
+      append_logprobs(out, logprobs);
+    else
+      out += "null";
     out += ',';
     append_end(out, end);
     out += "}]";

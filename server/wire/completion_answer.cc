@@ -1,4 +1,5 @@
-// Completions answers: https://platform.openai.com/docs/api-reference/completions/object; a streamed one has the same shape.
+// Completions answers: https://platform.openai.com/docs/api-reference/completions/object; a streamed one has
+// the same shape.
 #include <map>
 
 #include "server/net/sse.h"
@@ -22,7 +23,8 @@ class CompletionAnswer final : public AnswerFormat {
 
   void append_opening(std::string&, int) override {}
 
-  void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage, const Timings* timings) override {
+  void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage,
+                    const Timings* timings) override {
     out += kSseBegin;
     out += prefix_;
     append_choice(out, delta.index, delta.text, delta.logprobs, delta.end);
@@ -41,7 +43,8 @@ class CompletionAnswer final : public AnswerFormat {
     out += kSseEnd;
   }
 
-  std::string whole(std::span<const WholeChoice> choices, const Usage& usage, const Timings& timings) override {
+  std::string whole(std::span<const WholeChoice> choices, const Usage& usage,
+                    const Timings& timings) override {
     std::string out = prefix_;
     for (size_t i = 0; i < choices.size(); ++i) {
       if (i > 0) out += ',';
@@ -54,15 +57,17 @@ class CompletionAnswer final : public AnswerFormat {
   }
 
  private:
-  void append_choice(std::string& out, int index, std::string_view text, std::span<const TokenLogprobs> logprobs,
-                     const ChoiceEnd* end) {
+  void append_choice(std::string& out, int index, std::string_view text,
+                     std::span<const TokenLogprobs> logprobs, const ChoiceEnd* end) {
     out += R"({"index":)";
     append_json(out, int64_t{index});
     out += R"(,"text":)";
     append_json_string(out, text);
     out += R"(,"logprobs":)";
-    if (options_.logprobs) append_logprobs(out, index, logprobs);
-    else out += "null";
+    if (options_.logprobs)
+      append_logprobs(out, index, logprobs);
+    else
+      out += "null";
     out += ',';
     append_end(out, end);
     out += '}';

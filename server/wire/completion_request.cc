@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kDefaultMaxTokens = 16;
 
-void read_prompts(JsonFields& fields, const WireLimits& limits, std::vector<CompletionPrompt>& prompts) {
+void read_prompts(RequestFields& fields, const WireLimits& limits, std::vector<CompletionPrompt>& prompts) {
   using Kind = JsonText::Kind;
   const auto prompt = fields.any("prompt");
   if (!prompt) return fields.fail("prompt", "'prompt' is missing.");
@@ -15,10 +15,11 @@ void read_prompts(JsonFields& fields, const WireLimits& limits, std::vector<Comp
     prompts.emplace_back(prompt->string());
     return;
   }
-  constexpr const char* kShapes = "'prompt' must be a string, an array of strings, an array of token ids, or an array of those.";
+  constexpr const char* kShapes =
+      "'prompt' must be a string, an array of strings, an array of token ids, or an array of those.";
   if (prompt->kind() != Kind::kArray) return fields.fail("prompt", kShapes);
   if (prompt->element_count(1) == 0) return fields.fail("prompt", "'prompt' is empty.");
-  Kind first = Kind::kNull;
+  Kind first = Kind::kNull;  // of all elements
   prompt->for_each([&](JsonText element) {
     first = element.kind();
     return false;
@@ -31,6 +32,8 @@ void read_prompts(JsonFields& fields, const WireLimits& limits, std::vector<Comp
   prompt->for_each([&](JsonText element) {
     if (prompts.size() == static_cast<size_t>(limits.max_prompts)) {
       fields.fail("prompt", fmt::format("'prompt' has more than {} prompts.", limits.max_prompts));
+    } else if (element.kind() != first) {
+      fields.fail("prompt", kShapes);
     } else if (element.kind() == Kind::kString) {
       prompts.emplace_back(element.string());
     } else if (element.kind() == Kind::kArray) {
@@ -47,7 +50,7 @@ void read_prompts(JsonFields& fields, const WireLimits& limits, std::vector<Comp
 
 Result<CompletionRequest> parse_completion_request(std::string_view body, const WireLimits& limits) {
   SLUICE_ASSIGN(const JsonText json, JsonText::check(body, limits.max_json_depth));
-  SLUICE_ASSIGN(JsonFields fields, JsonFields::of(json, ""));
+  SLUICE_ASSIGN(RequestFields fields, RequestFields::of(json, ""));
   CompletionRequest request;
   request.fields = read_generation_fields(fields, limits);
   if (!request.fields.max_tokens) request.fields.max_tokens = kDefaultMaxTokens;
@@ -59,12 +62,14 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
     fields.fail("min_tokens", "'min_tokens' must not be above 'max_tokens'.");
   }
   if (request.fields.echo && request.fields.logprobs >= 0) {
-    fields.fail("echo", "'echo' together with 'logprobs' is not served: the prompt has no log probabilities.");
+    fields.fail("echo",
+                "'echo' together with 'logprobs' is not served: the prompt has no log probabilities.");
   }
   if (!fields.string("suffix", static_cast<size_t>(-1)).value_or("").empty()) {
     fields.fail("suffix", "'suffix' is not served; leave it out.");
   }
-  if (const auto best_of = fields.integer("best_of", 1, limits.max_n); best_of && *best_of != request.fields.n) {
+  if (const auto best_of = fields.integer("best_of", 1, limits.max_n);
+      best_of && *best_of != request.fields.n) {
     fields.fail("best_of", "'best_of' must equal 'n'; other values are not served.");
   }
   request.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
@@ -73,12 +78,14 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   SLUICE_TRY(fields.status());
   const auto choices = static_cast<int64_t>(request.prompts.size()) * request.fields.n;
   if (choices > limits.max_choices) {
-    return invalid_argument("n", fmt::format("{} prompts times n = {} are more than the {} choices one request may ask for.",
-                                             request.prompts.size(), request.fields.n, limits.max_choices));
+    return invalid_argument(
+        "n", fmt::format("{} prompts times n = {} are more than the {} choices one request may ask for.",
+                         request.prompts.size(), request.fields.n, limits.max_choices));
   }
   for (const CompletionPrompt& prompt : request.prompts) {
     const auto* text = std::get_if<std::string>(&prompt);
-    if (text != nullptr && text->size() > limits.max_prompt_bytes) return prompt_too_large("prompt", text->size(), limits);
+    if (text != nullptr && text->size() > limits.max_prompt_bytes)
+      return prompt_too_large("prompt", text->size(), limits);
     const bool empty = text != nullptr ? text->empty() && !request.add_special_tokens
                                        : std::get<std::vector<int32_t>>(prompt).empty();
     if (empty) return invalid_argument("prompt", "A prompt is empty.");

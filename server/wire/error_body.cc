@@ -15,42 +15,61 @@ struct Face {
 
 Face face_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument: return {400, "invalid_request_error", nullptr};
-    case ErrorCode::kUnauthorized: return {401, "authentication_error", "invalid_api_key"};
-    case ErrorCode::kNotFound: return {404, "invalid_request_error", "model_not_found"};
-    case ErrorCode::kContextLength: return {400, "invalid_request_error", "context_length_exceeded"};
-    case ErrorCode::kTooLarge: return {413, "invalid_request_error", "request_too_large"};
-    case ErrorCode::kOverloaded: return {429, "rate_limit_error", "server_overloaded"};
-    case ErrorCode::kUnavailable: return {503, "server_error", "service_unavailable"};
-    case ErrorCode::kDeadline: return {504, "server_error", "deadline_exceeded"};
-    case ErrorCode::kCancelled: return {503, "server_error", "request_cancelled"};
-    case ErrorCode::kUnsupported: return {501, "server_error", "not_supported"};
-    case ErrorCode::kOutOfMemory: return {503, "server_error", "out_of_memory"};
+    case ErrorCode::kInvalidArgument:
+      return {400, "invalid_request_error", nullptr};
+    case ErrorCode::kUnauthorized:
+      return {401, "authentication_error", "invalid_api_key"};
+    case ErrorCode::kNotFound:
+      return {404, "invalid_request_error", "model_not_found"};
+    case ErrorCode::kContextLength:
+      return {400, "invalid_request_error", "context_length_exceeded"};
+    case ErrorCode::kTooLarge:
+      return {413, "invalid_request_error", "request_too_large"};
+    case ErrorCode::kOverloaded:
+      return {429, "rate_limit_error", "server_overloaded"};
+    case ErrorCode::kUnavailable:
+      return {503, "server_error", "service_unavailable"};
+    case ErrorCode::kDeadline:
+      return {504, "server_error", "deadline_exceeded"};
+    case ErrorCode::kCancelled:
+      return {503, "server_error", "request_cancelled"};
+    case ErrorCode::kUnsupported:
+      return {501, "server_error", "not_supported"};
+    case ErrorCode::kOutOfMemory:
+      return {503, "server_error", "out_of_memory"};
     case ErrorCode::kCorrupt:
     case ErrorCode::kIo:
-    case ErrorCode::kInternal: return {500, "server_error", "internal_error"};
+    case ErrorCode::kInternal:
+      return {500, "server_error", "internal_error"};
   }
   return {500, "server_error", "internal_error"};
 }
 
-std::string body_of(const std::string& message, const char* type, const std::string& param, const char* code) {
+std::string body_of(const std::string& message, const char* type, const std::string& param,
+                    const char* code) {
   std::string out = R"({"error":{"message":)";
   append_json_string(out, message);
   out += R"(,"type":)";
   append_json_string(out, type);
   out += R"(,"param":)";
-  if (param.empty()) out += "null";
-  else append_json_string(out, param);
+  if (param.empty())
+    out += "null";
+  else
+    append_json_string(out, param);
   out += R"(,"code":)";
-  if (code == nullptr) out += "null";
-  else append_json_string(out, code);
+  if (code == nullptr)
+    out += "null";
+  else
+    append_json_string(out, code);
   out += "}}";
   return out;
 }
 
 }  // namespace
 
-int http_status_of(ErrorCode code) { return face_of(code).status; }
+int http_status_of(ErrorCode code) {
+  return face_of(code).status;
+}
 
 std::string error_body(const Error& error) {
   const Face face = face_of(error.code);
@@ -72,14 +91,29 @@ HttpResponse fault_response(const HttpFault& fault) {
   const char* code = nullptr;
   const char* type = fault.status >= 500 ? "server_error" : "invalid_request_error";
   switch (fault.status) {
-    case 404: code = "not_found"; break;
-    case 405: code = "method_not_allowed"; break;
-    case 408: code = "request_timeout"; break;
-    case 413: code = "request_too_large"; break;
-    case 414: code = "uri_too_long"; break;
-    case 431: code = "headers_too_large"; break;
-    case 503: code = "service_unavailable"; break;
-    default: break;
+    case 404:
+      code = "not_found";
+      break;
+    case 405:
+      code = "method_not_allowed";
+      break;
+    case 408:
+      code = "request_timeout";
+      break;
+    case 413:
+      code = "request_too_large";
+      break;
+    case 414:
+      code = "uri_too_long";
+      break;
+    case 431:
+      code = "headers_too_large";
+      break;
+    case 503:
+      code = "service_unavailable";
+      break;
+    default:
+      break;
   }
   HttpResponse response;
   response.status = fault.status;

@@ -15,13 +15,13 @@ constexpr double kMaxTemperature = 100;
 constexpr double kMaxRepetitionPenalty = 100;
 constexpr size_t kMaxNameBytes = 1024;
 
-std::optional<float> read_float(JsonFields& fields, std::string_view name, double lowest, double highest) {
+std::optional<float> read_float(RequestFields& fields, std::string_view name, double lowest, double highest) {
   const auto value = fields.number(name, lowest, highest);
   if (!value) return std::nullopt;
   return static_cast<float>(*value);
 }
 
-void read_stop(JsonFields& fields, const WireLimits& limits, std::vector<std::string>& stop) {
+void read_stop(RequestFields& fields, const WireLimits& limits, std::vector<std::string>& stop) {
   const auto value = fields.any("stop");
   if (!value) return;
   const auto take = [&](JsonText text) {
@@ -35,41 +35,53 @@ void read_stop(JsonFields& fields, const WireLimits& limits, std::vector<std::st
     }
     std::string one = text.string();
     if (one.empty() || one.size() > limits.max_stop_bytes) {
-      fields.fail("stop", fmt::format("Each 'stop' string must have from 1 to {} bytes.", limits.max_stop_bytes));
+      fields.fail("stop",
+                  fmt::format("Each 'stop' string must have from 1 to {} bytes.", limits.max_stop_bytes));
       return false;
     }
     stop.push_back(std::move(one));
     return true;
   };
-  if (value->kind() == JsonText::Kind::kArray) value->for_each(take);
-  else take(*value);
+  if (value->kind() == JsonText::Kind::kArray)
+    value->for_each(take);
+  else
+    take(*value);
 }
 
-void read_logit_bias(JsonFields& fields, const WireLimits& limits, std::vector<std::pair<int32_t, float>>& bias) {
+void read_logit_bias(RequestFields& fields, const WireLimits& limits,
+                     std::vector<std::pair<int32_t, float>>& bias) {
   const auto value = fields.object("logit_bias");
   if (!value) return;
   const auto members = value->members(static_cast<size_t>(limits.max_logit_bias));
-  if (!members.ok()) return fields.fail("logit_bias", fmt::format("'logit_bias' has more than {} entries.", limits.max_logit_bias));
+  if (!members.ok())
+    return fields.fail("logit_bias",
+                       fmt::format("'logit_bias' has more than {} entries.", limits.max_logit_bias));
   for (const auto& [name, number] : *members) {
     int32_t id = -1;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
     if (error != std::errc() || end != name.data() + name.size() || id < 0 || id >= limits.vocabulary) {
-      return fields.fail("logit_bias", fmt::format("The keys of 'logit_bias' must be token ids from 0 to {}.", limits.vocabulary - 1));
+      return fields.fail("logit_bias", fmt::format("The keys of 'logit_bias' must be token ids from 0 to {}.",
+                                                   limits.vocabulary - 1));
     }
-    if (number.kind() != JsonText::Kind::kNumber) return fields.fail("logit_bias", "The values of 'logit_bias' must be numbers.");
+    if (number.kind() != JsonText::Kind::kNumber)
+      return fields.fail("logit_bias", "The values of 'logit_bias' must be numbers.");
     const float clamped = static_cast<float>(std::clamp(number.number(), -100.0, 100.0));
-    const auto same = std::find_if(bias.begin(), bias.end(), [&](const auto& entry) { return entry.first == id; });
-    if (same != bias.end()) same->second = clamped;
-    else bias.emplace_back(id, clamped);
+    const auto same =
+        std::find_if(bias.begin(), bias.end(), [&](const auto& entry) { return entry.first == id; });
+    if (same != bias.end())
+      same->second = clamped;
+    else
+      bias.emplace_back(id, clamped);
   }
 }
 
-void read_streaming(JsonFields& fields, GenerationFields& out) {
+void read_streaming(RequestFields& fields, GenerationFields& out) {
   out.stream = fields.boolean("stream").value_or(false);
   const auto options = fields.object("stream_options");
   if (!options) return;
-  if (!out.stream) return fields.fail("stream_options", "'stream_options' is only allowed when 'stream' is true.");
-  auto inner = JsonFields::of(*options, "stream_options.");
+  if (!out.stream)
+    return fields.fail("stream_options", "'stream_options' is only allowed when 'stream' is true.");
+  auto inner = RequestFields::of(*options, "stream_options.");
   if (!inner.ok()) return fields.fail("stream_options", inner.error().message);
   out.include_usage = inner->boolean("include_usage").value_or(false);
   out.continuous_usage = inner->boolean("continuous_usage_stats").value_or(false);
@@ -79,14 +91,15 @@ void read_streaming(JsonFields& fields, GenerationFields& out) {
 }  // namespace
 
 Error prompt_too_large(std::string_view param, size_t bytes, const WireLimits& limits) {
-  return Error{ErrorCode::kContextLength,
-               fmt::format("This model's maximum context length is {} tokens; a prompt of {} bytes cannot fit into it "
-                           "(more than {} bytes never do). Shorten the prompt.",
-                           limits.max_model_len, bytes, limits.max_prompt_bytes),
-               std::string(param)};
+  return Error{
+      ErrorCode::kContextLength,
+      fmt::format("This model's maximum context length is {} tokens; a prompt of {} bytes cannot fit into it "
+                  "(more than {} bytes never do). Shorten the prompt.",
+                  limits.max_model_len, bytes, limits.max_prompt_bytes),
+      std::string(param)};
 }
 
-bool read_token_ids(JsonFields& fields, std::string_view name, JsonText array, const WireLimits& limits,
+bool read_token_ids(RequestFields& fields, std::string_view name, JsonText array, const WireLimits& limits,
                     std::vector<int32_t>& out) {
   bool good = true;
   array.for_each([&](JsonText element) {
@@ -96,15 +109,17 @@ bool read_token_ids(JsonFields& fields, std::string_view name, JsonText array, c
     return good;
   });
   if (!good) {
-    fields.fail(name, fmt::format("'{}' must contain token ids from 0 to {}.", fields.full_name(name), limits.vocabulary - 1));
+    fields.fail(name, fmt::format("'{}' must contain token ids from 0 to {}.", fields.full_name(name),
+                                  limits.vocabulary - 1));
   }
   return good;
 }
 
-GenerationFields read_generation_fields(JsonFields& fields, const WireLimits& limits) {
+GenerationFields read_generation_fields(RequestFields& fields, const WireLimits& limits) {
   GenerationFields out;
   out.model = fields.string("model", kMaxNameBytes).value_or("");
-  if (const auto max_tokens = fields.integer("max_tokens", 0, kMaxInt)) out.max_tokens = static_cast<int>(*max_tokens);
+  if (const auto max_tokens = fields.integer("max_tokens", 0, kMaxInt))
+    out.max_tokens = static_cast<int>(*max_tokens);
   out.temperature = read_float(fields, "temperature", 0, kMaxTemperature);
   out.top_p = read_float(fields, "top_p", 0, 1);
   if (out.top_p && *out.top_p == 0) fields.fail("top_p", "'top_p' must be above 0 and at most 1.");
@@ -112,18 +127,22 @@ GenerationFields read_generation_fields(JsonFields& fields, const WireLimits& li
   out.min_p = read_float(fields, "min_p", 0, 1);
   out.repetition_penalty = read_float(fields, "repetition_penalty", 0, kMaxRepetitionPenalty);
   if (out.repetition_penalty && *out.repetition_penalty < 1e-3F) {
-    fields.fail("repetition_penalty", fmt::format("'repetition_penalty' must be from 0.001 to {}.", kMaxRepetitionPenalty));
+    fields.fail("repetition_penalty",
+                fmt::format("'repetition_penalty' must be from 0.001 to {}.", kMaxRepetitionPenalty));
   }
   out.presence_penalty = read_float(fields, "presence_penalty", -2, 2).value_or(0);
   out.frequency_penalty = read_float(fields, "frequency_penalty", -2, 2).value_or(0);
   out.n = static_cast<int>(fields.integer("n", 1, limits.max_n).value_or(1));
-  if (const auto seed = fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
+  if (const auto seed =
+          fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
     out.seed = static_cast<uint64_t>(*seed);
   }
   read_stop(fields, limits, out.stop);
   if (const auto ids = fields.array("stop_token_ids")) {
-    if (ids->element_count(static_cast<size_t>(limits.max_stop_token_ids) + 1) > static_cast<size_t>(limits.max_stop_token_ids)) {
-      fields.fail("stop_token_ids", fmt::format("'stop_token_ids' has more than {} ids.", limits.max_stop_token_ids));
+    if (ids->element_count(static_cast<size_t>(limits.max_stop_token_ids) + 1) >
+        static_cast<size_t>(limits.max_stop_token_ids)) {
+      fields.fail("stop_token_ids",
+                  fmt::format("'stop_token_ids' has more than {} ids.", limits.max_stop_token_ids));
     } else {
       read_token_ids(fields, "stop_token_ids", *ids, limits, out.stop_token_ids);
     }
@@ -140,34 +159,74 @@ GenerationFields read_generation_fields(JsonFields& fields, const WireLimits& li
   return out;
 }
 
-void refuse_unserved_fields(JsonFields& fields) {
-  if (fields.boolean("use_beam_search").value_or(false)) fields.fail("use_beam_search", "Beam search is not served; leave 'use_beam_search' out.");
-  if (fields.any("prompt_logprobs")) fields.fail("prompt_logprobs", "Log probabilities of the prompt are not served; leave 'prompt_logprobs' out.");
+void refuse_unserved_fields(RequestFields& fields) {
+  if (fields.boolean("use_beam_search").value_or(false))
+    fields.fail("use_beam_search", "Beam search is not served; leave 'use_beam_search' out.");
+  if (fields.any("prompt_logprobs"))
+    fields.fail("prompt_logprobs",
+                "Log probabilities of the prompt are not served; leave 'prompt_logprobs' out.");
   if (fields.any("truncate_prompt_tokens")) {
-    fields.fail("truncate_prompt_tokens", "Truncating the prompt is not served; shorten it and leave 'truncate_prompt_tokens' out.");
+    fields.fail("truncate_prompt_tokens",
+                "Truncating the prompt is not served; shorten it and leave 'truncate_prompt_tokens' out.");
   }
-  for (const char* name : {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"}) {
-    if (fields.any(name)) fields.fail(name, fmt::format("Constrained decoding is not served yet; leave '{}' out.", name));
+  for (const char* name :
+       {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"}) {
+    if (fields.any(name))
+      fields.fail(name, fmt::format("Constrained decoding is not served yet; leave '{}' out.", name));
   }
   if (const auto format = fields.object("response_format")) {
-    auto inner = JsonFields::of(*format, "response_format.");
+    auto inner = RequestFields::of(*format, "response_format.");
     const std::string type = inner.ok() ? inner->string("type", 64).value_or("") : "";
-    if (type != "text") fields.fail("response_format", "The only 'response_format' served is {\"type\": \"text\"}.");
+    if (type != "text")
+      fields.fail("response_format", "The only 'response_format' served is {\"type\": \"text\"}.");
   }
 }
 
-std::vector<std::string> unknown_fields(const JsonFields& fields, bool chat) {
-  static constexpr std::string_view kShared[] = {
-      "model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "n", "seed", "stop", "stop_token_ids", "ignore_eos",
-      "min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty", "logprobs", "logit_bias", "stream",
-      "stream_options", "echo", "include_stop_str_in_output", "skip_special_tokens", "cache_salt", "priority", "user",
-      "metadata", "store", "service_tier", "response_format"};
-  static constexpr std::string_view kChat[] = {
-      "messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
-      "add_generation_prompt", "continue_final_message", "chat_template_kwargs", "documents"};
+std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) {
+  static constexpr std::string_view kShared[] = {"model",
+                                                 "max_tokens",
+                                                 "temperature",
+                                                 "top_p",
+                                                 "top_k",
+                                                 "min_p",
+                                                 "n",
+                                                 "seed",
+                                                 "stop",
+                                                 "stop_token_ids",
+                                                 "ignore_eos",
+                                                 "min_tokens",
+                                                 "repetition_penalty",
+                                                 "presence_penalty",
+                                                 "frequency_penalty",
+                                                 "logprobs",
+                                                 "logit_bias",
+                                                 "stream",
+                                                 "stream_options",
+                                                 "echo",
+                                                 "include_stop_str_in_output",
+                                                 "skip_special_tokens",
+                                                 "cache_salt",
+                                                 "priority",
+                                                 "user",
+                                                 "metadata",
+                                                 "store",
+                                                 "service_tier",
+                                                 "response_format"};
+  static constexpr std::string_view kChat[] = {"messages",
+                                               "max_completion_tokens",
+                                               "top_logprobs",
+                                               "tools",
+                                               "tool_choice",
+                                               "parallel_tool_calls",
+                                               "add_generation_prompt",
+                                               "continue_final_message",
+                                               "chat_template_kwargs",
+                                               "documents"};
   static constexpr std::string_view kCompletion[] = {"prompt", "suffix", "best_of", "add_special_tokens"};
   std::vector<std::string> unknown;
-  const auto in = [](const auto& list, std::string_view name) { return std::find(std::begin(list), std::end(list), name) != std::end(list); };
+  const auto in = [](const auto& list, std::string_view name) {
+    return std::find(std::begin(list), std::end(list), name) != std::end(list);
+  };
   for (const auto& member : fields.members()) {
     if (in(kShared, member.name) || (chat ? in(kChat, member.name) : in(kCompletion, member.name))) continue;
     unknown.push_back(member.name);

@@ -1,5 +1,6 @@
-// The fields that chat completions and completions share, read from JSON into values with their bounds checked.
-// API reference: https://platform.openai.com/docs/api-reference; the fields beyond it are vLLM's, with vLLM's meaning.
+// The fields that chat completions and completions share, read from JSON into values with their bounds
+// checked. API reference: https://platform.openai.com/docs/api-reference; the fields beyond it are vLLM's,
+// with vLLM's meaning.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "server/wire/json_fields.h"
+#include "server/wire/request_fields.h"
 
 namespace sluice {
 
@@ -18,21 +19,22 @@ namespace sluice {
 struct WireLimits {
   int max_json_depth = 64;
   int max_n = 128;
-  int max_prompts = 1024;           // of one completions request
-  int max_choices = 1024;           // prompts times n
+  int max_prompts = 1024;  // of one completions request
+  int max_choices = 1024;  // prompts times n
   int max_messages = 16384;
   int max_stop_strings = 16;
-  size_t max_stop_bytes = 1024;     // each
+  size_t max_stop_bytes = 1024;  // each
   int max_stop_token_ids = 256;
   int max_logit_bias = 1024;
   int max_logprobs = 20;
-  int vocabulary = 0;               // token ids lie within [0, vocabulary)
-  size_t max_prompt_bytes = size_t{32} << 20;   // one prompt or all of a conversation; more cannot fit the context
+  int vocabulary = 0;  // token ids lie within [0, vocabulary)
+  size_t max_prompt_bytes = size_t{32}
+                            << 20;  // one prompt or all of a conversation; more cannot fit the context
   int max_model_len = 0;            // for the message when it is passed
 };
 
 struct GenerationFields {
-  std::string model;                       // empty: not given
+  std::string model;  // empty: not given
   std::optional<int> max_tokens;
   std::optional<float> temperature, top_p, min_p, repetition_penalty;
   std::optional<int> top_k;
@@ -43,7 +45,7 @@ struct GenerationFields {
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   int min_tokens = 0;
-  int logprobs = -1;                       // -1: none asked; else how many beside the chosen one
+  int logprobs = -1;  // -1: none asked; else how many beside the chosen one
   std::vector<std::pair<int32_t, float>> logit_bias;
   bool stream = false;
   bool include_usage = false, continuous_usage = false;
@@ -54,17 +56,18 @@ struct GenerationFields {
   int priority = 0;
 };
 
-// Everything but `logprobs` and `max_completion_tokens`, which the two APIs spell differently. Faults go to `fields`.
-GenerationFields read_generation_fields(JsonFields& fields, const WireLimits& limits);
+// Everything but `logprobs` and `max_completion_tokens`, which the two APIs spell differently. Faults go to
+// `fields`.
+GenerationFields read_generation_fields(RequestFields& fields, const WireLimits& limits);
 
 // Fields that would change the answer and that this server does not serve are refused rather than ignored.
-void refuse_unserved_fields(JsonFields& fields);
+void refuse_unserved_fields(RequestFields& fields);
 
 // Names of members nobody reads: ignored, as OpenAI's servers do, but worth a debug line.
-std::vector<std::string> unknown_fields(const JsonFields& fields, bool chat);
+std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat);
 
 // [1, 2, 3] within the vocabulary.
-bool read_token_ids(JsonFields& fields, std::string_view name, JsonText array, const WireLimits& limits,
+bool read_token_ids(RequestFields& fields, std::string_view name, JsonText array, const WireLimits& limits,
                     std::vector<int32_t>& out);
 
 // kContextLength: so many bytes cannot be a prompt that fits.

@@ -14,11 +14,14 @@ size_t sequence_length(std::string_view text) {
   if (first < 0x80) return 1;
   if (first >= 0xc2 && first <= 0xdf) return tail(1) ? 2 : 0;
   if (first >= 0xe0 && first <= 0xef) {
-    if (!tail(1) || !tail(2) || (first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f)) return 0;
+    if (!tail(1) || !tail(2) || (first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f))
+      return 0;
     return 3;
   }
   if (first >= 0xf0 && first <= 0xf4) {
-    if (!tail(1) || !tail(2) || !tail(3) || (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) > 0x8f)) return 0;
+    if (!tail(1) || !tail(2) || !tail(3) || (first == 0xf0 && byte(1) < 0x90) ||
+        (first == 0xf4 && byte(1) > 0x8f))
+      return 0;
     return 4;
   }
   return 0;
@@ -44,11 +47,21 @@ void append_json_string(std::string& out, std::string_view text) {
     }
     out.append(text.substr(plain, i - plain));
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (c >= 0x80) {
           out += "\xef\xbf\xbd";
@@ -76,7 +89,8 @@ void append_json(std::string& out, double value, std::string_view fallback) {
     return;
   }
   char digits[40];
-  const auto [end, error] = std::to_chars(digits, digits + sizeof digits, value, std::chars_format::general, 6);
+  const auto [end, error] =
+      std::to_chars(digits, digits + sizeof digits, value, std::chars_format::general, 6);
   out.append(digits, end);
 }
 

@@ -27,11 +27,18 @@ struct SyntaxCheck {
   bool key(std::string&) { return true; }
   bool start_object(size_t) { return deeper(); }
   bool start_array(size_t) { return deeper(); }
-  bool end_object() { --depth; return true; }
-  bool end_array() { --depth; return true; }
+  bool end_object() {
+    --depth;
+    return true;
+  }
+  bool end_array() {
+    --depth;
+    return true;
+  }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) {
     fault_position = position;
-    // "[json.exception.parse_error.101] parse error at line 1, column 5: what": the part behind the place is for people.
+    // "[json.exception.parse_error.101] parse error at line 1, column 5: what": the part behind the place is
+    // for people.
     fault = error.what();
     if (const size_t what = fault.find(": "); what != std::string::npos) fault.erase(0, what + 2);
     return false;
@@ -42,7 +49,9 @@ struct SyntaxCheck {
   }
 };
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool is_space(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
@@ -78,7 +87,8 @@ size_t skip_value(std::string_view text, size_t at) {
     } while (depth > 0);
     return at;
   }
-  while (at < text.size() && !is_space(text[at]) && text[at] != ',' && text[at] != '}' && text[at] != ']') ++at;
+  while (at < text.size() && !is_space(text[at]) && text[at] != ',' && text[at] != '}' && text[at] != ']')
+    ++at;
   return at;
 }
 
@@ -93,19 +103,27 @@ Result<JsonText> JsonText::check(std::string_view text, int max_depth) {
     return invalid_argument("", "The JSON nests deeper than " + std::to_string(max_depth) + " levels.");
   }
   if (!ok) {
-    return invalid_argument("", "The body is not valid JSON (at byte " + std::to_string(check.fault_position) + "): " + check.fault);
+    return invalid_argument("", "The body is not valid JSON (at byte " +
+                                    std::to_string(check.fault_position) + "): " + check.fault);
   }
   return JsonText(trim(text));
 }
 
 JsonText::Kind JsonText::kind() const {
   switch (text_.front()) {
-    case '{': return Kind::kObject;
-    case '[': return Kind::kArray;
-    case '"': return Kind::kString;
-    case 't': case 'f': return Kind::kBoolean;
-    case 'n': return Kind::kNull;
-    default: return Kind::kNumber;
+    case '{':
+      return Kind::kObject;
+    case '[':
+      return Kind::kArray;
+    case '"':
+      return Kind::kString;
+    case 't':
+    case 'f':
+      return Kind::kBoolean;
+    case 'n':
+      return Kind::kNull;
+    default:
+      return Kind::kNumber;
   }
 }
 
@@ -167,12 +185,18 @@ size_t JsonText::element_count(size_t stop_at) const {
 
 std::string_view describe(JsonText::Kind kind) {
   switch (kind) {
-    case JsonText::Kind::kNull: return "null";
-    case JsonText::Kind::kBoolean: return "a boolean";
-    case JsonText::Kind::kNumber: return "a number";
-    case JsonText::Kind::kString: return "a string";
-    case JsonText::Kind::kArray: return "an array";
-    case JsonText::Kind::kObject: return "an object";
+    case JsonText::Kind::kNull:
+      return "null";
+    case JsonText::Kind::kBoolean:
+      return "a boolean";
+    case JsonText::Kind::kNumber:
+      return "a number";
+    case JsonText::Kind::kString:
+      return "a string";
+    case JsonText::Kind::kArray:
+      return "an array";
+    case JsonText::Kind::kObject:
+      return "an object";
   }
   return "?";
 }

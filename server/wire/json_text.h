@@ -1,6 +1,6 @@
-// Reading JSON where it lies: a body is checked once as a whole (syntax, UTF-8, depth), then walked as slices of its own
-// text. Nothing is built for what nobody asks, so a body costs no more memory than its bytes; slices keep their members'
-// order, which chat templates show to the model. Any thread.
+// Reading JSON where it lies: a body is checked once as a whole (syntax, UTF-8, depth), then walked as slices
+// of its own text. Nothing is built for what nobody asks, so a body costs no more memory than its bytes;
+// slices keep their members' order, which chat templates show to the model. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ class JsonText {
   double number() const;
   std::optional<int64_t> integer() const;  // also 3.0; none when it has a fraction or does not fit
   std::string string() const;              // decoded
-  // Of an object, in order; the last of equal names counts (`find` in JsonFields). `limit`: an Error when there are more.
+  // Of an object, in order; the last of equal names counts (`find` in RequestFields). `limit`: an Error when
+  // there are more.
   Result<std::vector<Member>> members(size_t limit) const;
   // Of an array, in order, until `visit` returns false.
   void for_each(const std::function<bool(JsonText element)>& visit) const;

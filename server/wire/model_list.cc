@@ -44,7 +44,7 @@ std::string version_body(std::string_view version) {
 
 Result<TokenizeRequest> parse_tokenize_request(std::string_view body, const WireLimits& limits) {
   SLUICE_ASSIGN(const JsonText json, JsonText::check(body, limits.max_json_depth));
-  SLUICE_ASSIGN(JsonFields fields, JsonFields::of(json, ""));
+  SLUICE_ASSIGN(RequestFields fields, RequestFields::of(json, ""));
   TokenizeRequest request;
   request.model = fields.string("model", 1024).value_or("");
   request.return_token_strings = fields.boolean("return_token_strs").value_or(false);
@@ -57,11 +57,13 @@ Result<TokenizeRequest> parse_tokenize_request(std::string_view body, const Wire
   }
   request.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
   SLUICE_TRY(fields.status());
-  if (request.prompt.size() > limits.max_prompt_bytes) return prompt_too_large("prompt", request.prompt.size(), limits);
+  if (request.prompt.size() > limits.max_prompt_bytes)
+    return prompt_too_large("prompt", request.prompt.size(), limits);
   return request;
 }
 
-std::string tokenize_body(std::span<const int32_t> ids, std::span<const std::string> token_strings, int max_model_len) {
+std::string tokenize_body(std::span<const int32_t> ids, std::span<const std::string> token_strings,
+                          int max_model_len) {
   std::string out = R"({"count":)";
   append_json(out, static_cast<int64_t>(ids.size()));
   out += R"(,"max_model_len":)";
@@ -87,12 +89,14 @@ std::string tokenize_body(std::span<const int32_t> ids, std::span<const std::str
 
 Result<DetokenizeRequest> parse_detokenize_request(std::string_view body, const WireLimits& limits) {
   SLUICE_ASSIGN(const JsonText json, JsonText::check(body, limits.max_json_depth));
-  SLUICE_ASSIGN(JsonFields fields, JsonFields::of(json, ""));
+  SLUICE_ASSIGN(RequestFields fields, RequestFields::of(json, ""));
   DetokenizeRequest request;
   request.model = fields.string("model", 1024).value_or("");
   const auto tokens = fields.array("tokens");
-  if (!tokens) fields.fail("tokens", "'tokens' (an array of token ids) is missing.");
-  else read_token_ids(fields, "tokens", *tokens, limits, request.ids);
+  if (!tokens)
+    fields.fail("tokens", "'tokens' (an array of token ids) is missing.");
+  else
+    read_token_ids(fields, "tokens", *tokens, limits, request.ids);
   SLUICE_TRY(fields.status());
   return request;
 }

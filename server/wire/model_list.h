@@ -1,5 +1,5 @@
-// The small answers: models, tokens, version. https://platform.openai.com/docs/api-reference/models; tokenize and detokenize
-// as vLLM shapes them.
+// The small answers: models, tokens, version. https://platform.openai.com/docs/api-reference/models; tokenize
+// and detokenize as vLLM shapes them.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,8 @@ struct TokenizeRequest {
   bool return_token_strings = false;
 };
 Result<TokenizeRequest> parse_tokenize_request(std::string_view body, const WireLimits& limits);
-std::string tokenize_body(std::span<const int32_t> ids, std::span<const std::string> token_strings, int max_model_len);
+std::string tokenize_body(std::span<const int32_t> ids, std::span<const std::string> token_strings,
+                          int max_model_len);
 
 struct DetokenizeRequest {
   std::string model;

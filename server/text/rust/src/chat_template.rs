@@ -17,7 +17,7 @@ use crate::python_format::{float_repr, tojson};
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 const MAX_SOURCE_BYTES: usize = 1 << 20;
 /// Template instructions of one rendering. A thousand messages with tools take some hundred thousand.
-const MAX_STEPS: u64 = 20_000_000;
+const MAX_STEPS: u64 = 5_000_000;
 const NAME: &str = "chat_template";
 
 pub struct ChatTemplate {

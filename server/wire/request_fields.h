@@ -1,5 +1,5 @@
-// An object's members by name, each read with its type and its bounds; the first fault names the field and is kept. A null
-// counts as absent, as OpenAI's clients mean it. Any thread.
+// An object's members by name, each read with its type and its bounds; the first fault names the field and is
+// kept. A null counts as absent, as OpenAI's clients mean it. Any thread.
 #pragma once
 
 #include <optional>
@@ -12,10 +12,11 @@
 
 namespace sluice {
 
-class JsonFields {
+class RequestFields {
  public:
-  // `path` goes before the names in messages ("messages[2]."). kInvalidArgument when `object` is not an object.
-  static Result<JsonFields> of(JsonText object, std::string path, size_t max_members = 256);
+  // `path` goes before the names in messages ("messages[2]."). kInvalidArgument when `object` is not an
+  // object.
+  static Result<RequestFields> of(JsonText object, std::string path, size_t max_members = 256);
 
   std::optional<bool> boolean(std::string_view name);
   std::optional<int64_t> integer(std::string_view name, int64_t lowest, int64_t highest);
@@ -35,7 +36,7 @@ class JsonFields {
   std::string full_name(std::string_view name) const { return path_ + std::string(name); }
 
  private:
-  JsonFields(std::vector<JsonText::Member> members, std::string path)
+  RequestFields(std::vector<JsonText::Member> members, std::string path)
       : members_(std::move(members)), path_(std::move(path)) {}
   std::optional<JsonText> typed(std::string_view name, JsonText::Kind kind);
 

@@ -1,15 +1,16 @@
-#include "server/wire/json_fields.h"
+#include "server/wire/request_fields.h"
 
 #include <fmt/format.h>
 
 namespace sluice {
 
-Result<JsonFields> JsonFields::of(JsonText object, std::string path, size_t max_members) {
+Result<RequestFields> RequestFields::of(JsonText object, std::string path, size_t max_members) {
   std::string own_name = path;
   if (!own_name.empty() && own_name.back() == '.') own_name.pop_back();
   if (object.kind() != JsonText::Kind::kObject) {
-    return invalid_argument(own_name, fmt::format("'{}' must be an object, not {}.",
-                                                  own_name.empty() ? "the body" : own_name, describe(object.kind())));
+    return invalid_argument(
+        own_name, fmt::format("'{}' must be an object, not {}.", own_name.empty() ? "the body" : own_name,
+                              describe(object.kind())));
   }
   auto members = object.members(max_members);
   if (!members.ok()) {
@@ -17,14 +18,14 @@ Result<JsonFields> JsonFields::of(JsonText object, std::string path, size_t max_
     error.param = own_name;
     return error;
   }
-  return JsonFields(std::move(members).value(), std::move(path));
+  return RequestFields(std::move(members).value(), std::move(path));
 }
 
-void JsonFields::fail(std::string_view name, std::string message) {
+void RequestFields::fail(std::string_view name, std::string message) {
   if (!fault_) fault_ = invalid_argument(full_name(name), std::move(message));
 }
 
-std::optional<JsonText> JsonFields::any(std::string_view name) {
+std::optional<JsonText> RequestFields::any(std::string_view name) {
   for (auto member = members_.rbegin(); member != members_.rend(); ++member) {
     if (member->name != name) continue;
     if (member->value.kind() == JsonText::Kind::kNull) return std::nullopt;
@@ -33,22 +34,23 @@ std::optional<JsonText> JsonFields::any(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<JsonText> JsonFields::typed(std::string_view name, JsonText::Kind kind) {
+std::optional<JsonText> RequestFields::typed(std::string_view name, JsonText::Kind kind) {
   const std::optional<JsonText> value = any(name);
   if (value && value->kind() != kind) {
-    fail(name, fmt::format("'{}' must be {}, not {}.", full_name(name), describe(kind), describe(value->kind())));
+    fail(name,
+         fmt::format("'{}' must be {}, not {}.", full_name(name), describe(kind), describe(value->kind())));
     return std::nullopt;
   }
   return value;
 }
 
-std::optional<bool> JsonFields::boolean(std::string_view name) {
+std::optional<bool> RequestFields::boolean(std::string_view name) {
   const auto value = typed(name, JsonText::Kind::kBoolean);
   if (!value) return std::nullopt;
   return value->boolean();
 }
 
-std::optional<int64_t> JsonFields::integer(std::string_view name, int64_t lowest, int64_t highest) {
+std::optional<int64_t> RequestFields::integer(std::string_view name, int64_t lowest, int64_t highest) {
   const auto value = typed(name, JsonText::Kind::kNumber);
   if (!value) return std::nullopt;
   const std::optional<int64_t> whole = value->integer();
@@ -59,7 +61,7 @@ std::optional<int64_t> JsonFields::integer(std::string_view name, int64_t lowest
   return whole;
 }
 
-std::optional<double> JsonFields::number(std::string_view name, double lowest, double highest) {
+std::optional<double> RequestFields::number(std::string_view name, double lowest, double highest) {
   const auto value = typed(name, JsonText::Kind::kNumber);
   if (!value) return std::nullopt;
   const double number = value->number();
@@ -70,18 +72,23 @@ std::optional<double> JsonFields::number(std::string_view name, double lowest, d
   return number;
 }
 
-std::optional<std::string> JsonFields::string(std::string_view name, size_t max_bytes) {
+std::optional<std::string> RequestFields::string(std::string_view name, size_t max_bytes) {
   const auto value = typed(name, JsonText::Kind::kString);
   if (!value) return std::nullopt;
   std::string text = value->string();
   if (text.size() > max_bytes) {
-    fail(name, fmt::format("'{}' has {} bytes; at most {} are accepted.", full_name(name), text.size(), max_bytes));
+    fail(name,
+         fmt::format("'{}' has {} bytes; at most {} are accepted.", full_name(name), text.size(), max_bytes));
     return std::nullopt;
   }
   return text;
 }
 
-std::optional<JsonText> JsonFields::object(std::string_view name) { return typed(name, JsonText::Kind::kObject); }
-std::optional<JsonText> JsonFields::array(std::string_view name) { return typed(name, JsonText::Kind::kArray); }
+std::optional<JsonText> RequestFields::object(std::string_view name) {
+  return typed(name, JsonText::Kind::kObject);
+}
+std::optional<JsonText> RequestFields::array(std::string_view name) {
+  return typed(name, JsonText::Kind::kArray);
+}
 
 }  // namespace sluice
