@@ -197,7 +197,8 @@ build() {
   use_rust
   if [ ! -e "$folder/build.ninja" ] || [ "${#arguments[@]}" -gt 0 ]; then
     say "Configuring $folder"
-    CXX=${CXX:-$(compiler)} cmake --preset "$preset" "${arguments[@]}" --log-level=WARNING >&2
+    CXX=${CXX:-$(compiler)} cmake --preset "$preset" -DSLUICE_CARGO="$PWD/$rust_links/cargo" \
+      --log-level=WARNING "${arguments[@]}" >&2
   fi
   if ninja -C "$folder" -n "$@" | grep -q 'no work to do'; then return; fi
   say "Building $folder"

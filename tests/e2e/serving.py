@@ -94,7 +94,7 @@ class Serving:
             self.wait_for_metric(name, 0)
 
 
-def run_to_exit(program, *arguments):
+def run_to_exit(program, *arguments, environment=None):
     """Runs the server where it must not start; its exit code and what it printed."""
     done = subprocess.run(
         [program, *arguments],
@@ -102,5 +102,6 @@ def run_to_exit(program, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=PATIENCE_S,
+        env=os.environ | (environment or {}),
     )
     return done.returncode, done.stdout.decode(errors="replace")

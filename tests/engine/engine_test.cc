@@ -394,8 +394,8 @@ TEST(Engine, survives_a_storm_of_submissions_and_cancellations_from_many_threads
         ++accepted;
         handles.push_back(std::move(handle).value());
         if (random() % 3 == 0) handles.erase(handles.begin() + static_cast<long>(random() % handles.size()));
-        if (random() % 5 == 0) handles[random() % handles.size()].cancel();
         if (handles.empty()) continue;
+        if (random() % 5 == 0) handles[random() % handles.size()].cancel();
         if (random() % 2 == 0) handles[random() % handles.size()].release();
       }
     });

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Writes what transformers makes of awkward texts, for tests/server/text/tokenizer_golden_test.cc to be held against.
 
-Needs: pip install transformers tokenizers sentencepiece protobuf.  Rerun: python3 tests/golden/make_tokenizer_golden.py
+Needs: pip install transformers tokenizers sentencepiece protobuf gguf.  Rerun:
+  python3 tests/golden/make_tokenizer_golden.py
+  python3 tests/golden/make_tokenizer_golden.py --gguf FILE    # the default model's own: text/smollm2_cases.json
 Trains small tokenizers with the pre-tokenizers of published models on the repository's own words and a few lines of other
 languages. Each folder under text/ gets tokenizer.json and cases.json:
   cases[].hex            the text's bytes (not always UTF-8; Python reads them with errors="replace")
@@ -14,10 +16,11 @@ import io
 import json
 import pathlib
 import random
+import sys
 
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import generate_merges
 
 HERE = pathlib.Path(__file__).parent
@@ -152,7 +155,23 @@ def split(regex):
                                     pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
+def default_model(path):
+    """transformers reads the vocabulary; the pre-tokenizer is the one of the model's tokenizer.json, which its reading of a
+    GGUF leaves out (it differs in the digits of other scripts)."""
+    path = pathlib.Path(path)
+    fast = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    fast.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    cases = [{"hex": raw.hex(), "ids": fast(raw.decode("utf-8", errors="replace"))["input_ids"]}
+             for raw in awkward_texts(CHATML)]
+    lines = ",\n".join(json.dumps(case) for case in cases)
+    (HERE / "text" / "smollm2_cases.json").write_text("[\n" + lines + "\n]\n")
+
+
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+if sys.argv[1:2] == ["--gguf"]:
+    default_model(sys.argv[2])
+    sys.exit()
 byte_level("gpt2", "gpt-2", pre_tokenizers.ByteLevel(add_prefix_space=False), ("<|endoftext|>",))
 byte_level("smollm", "smollm", pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
                                                         pre_tokenizers.ByteLevel(add_prefix_space=False)]), CHATML)

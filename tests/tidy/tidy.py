@@ -150,8 +150,8 @@ class Tidy:
             if not lines or not lines[0].startswith(("//", "/*")):
                 self.find(path, 1, "top-comment",
                           "a header begins with what it owns and what it leaves out")
-            # A header whose top comment says who includes it is text for several places, and opens no namespace.
-            textual = any("Included by" in line for line in lines[:3])
+            # A header whose top comment says who includes it is text for several places.
+            textual = any(re.search(r"\bIncluded\b.* by\b", line) for line in lines[:3])
             if not textual and not any(re.match(r"#pragma once\b", line) for line in lines):
                 self.find(path, 1, "pragma-once", "a header has #pragma once")
         if RETIRED_FILE.search(Path(path).stem) and floor not in EVERYWHERE:

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use ahash::AHashMap;
 use tokenizers::{Model, OffsetType, PostProcessor, PreTokenizedString, PreTokenizer, Tokenizer};
 
-use crate::abi::{answer, free, Buffer, Failure, IdBuffer, Outcome, View};
+use crate::abi::{answer, catch, free, Buffer, Failure, IdBuffer, Outcome, View};
 use crate::added_tokens::AddedTokens;
 use crate::gguf_vocabulary::{self, Vocabulary};
 use crate::token_table::{Decoding, TokenTable, SPECIAL};
@@ -24,8 +24,11 @@ pub struct TextTokenizer {
 
 impl TextTokenizer {
     pub fn from_json(json: &[u8]) -> Outcome<Self> {
-        let mut inner = Tokenizer::from_bytes(json)
-            .map_err(|error| Failure::corrupt(format!("tokenizer.json cannot be read: {error}.")))?;
+        let unreadable = |error: String| Failure::corrupt(format!("tokenizer.json cannot be read: {error}."));
+        // The library meets some malformed members with a panic.
+        let mut inner = catch(|| Tokenizer::from_bytes(json))
+            .map_err(unreadable)?
+            .map_err(|error| unreadable(error.to_string()))?;
         // Both may be left over from training; whoever encodes decides about length.
         inner.with_truncation(None).map_err(Failure::internal)?;
         inner.with_padding(None);
