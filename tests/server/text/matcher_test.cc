@@ -26,7 +26,8 @@ class Matcher : public testing::Test {
       if (!allows(matcher.get(), id)) return false;
       bool finished = false;
       SluiceTextBuffer message{};
-      EXPECT_EQ(sluice_text_matcher_consume(matcher.get(), static_cast<uint32_t>(id), &finished, &message), 0);
+      EXPECT_EQ(sluice_text_matcher_consume(matcher.get(), static_cast<uint32_t>(id), &finished, &message),
+                0);
     }
     return allows(matcher.get(), end_);
   }
@@ -68,9 +69,14 @@ TEST_F(Matcher, a_lark_grammar_allows_its_sentences) {
 
 TEST_F(Matcher, bad_grammars_are_refused_and_good_ones_still_work_after) {
   const std::pair<const char*, std::string> bad[] = {
-      {"json_schema", "{"}, {"json_schema", R"({"type": "nonsense"})"}, {"regex", "(("},
-      {"lark", "start: missing"}, {"unheard", "x"}, {"regex", std::string(60000, '(')},
-      {"json_schema", std::string(2 << 20, ' ')}, {"json_schema", R"({"$ref": "http://example.com/schema"})"},
+      {"json_schema", "{"},
+      {"json_schema", R"({"type": "nonsense"})"},
+      {"regex", "(("},
+      {"lark", "start: missing"},
+      {"unheard", "x"},
+      {"regex", std::string(60000, '(')},
+      {"json_schema", std::string(2 << 20, ' ')},
+      {"json_schema", R"({"$ref": "http://example.com/schema"})"},
   };
   for (const auto& [kind, grammar] : bad) {
     const auto matcher = make(kind, grammar);
@@ -82,7 +88,8 @@ TEST_F(Matcher, bad_grammars_are_refused_and_good_ones_still_work_after) {
 }
 
 TEST_F(Matcher, costly_grammars_end) {
-  for (const char* regex : {"a{99999999}", "(a{1000}){1000}b", "(a|aa)*(a|aa)*(a|aa)*b", "((((.{0,500}){0,500}){0,500}){0,500})c"}) {
+  for (const char* regex : {"a{99999999}", "(a{1000}){1000}b", "(a|aa)*(a|aa)*(a|aa)*b",
+                            "((((.{0,500}){0,500}){0,500}){0,500})c"}) {
     auto made = make("regex", regex);
     if (!made.ok()) continue;  // refused for its size
     const text::MatcherHandle matcher(*made);
@@ -100,7 +107,8 @@ TEST_F(Matcher, a_token_the_grammar_forbids_is_an_error) {
   bool finished = false;
   SluiceTextBuffer message{};
   const auto wrong = static_cast<uint32_t>(tokenizer_->encode("z", false, false)->front());
-  ASSERT_EQ(sluice_text_matcher_consume(matcher.get(), wrong, &finished, &message), kSluiceTextInvalidArgument);
+  ASSERT_EQ(sluice_text_matcher_consume(matcher.get(), wrong, &finished, &message),
+            kSluiceTextInvalidArgument);
   EXPECT_THAT(text::take(message), testing::Not(testing::IsEmpty()));
 }
 

@@ -1,4 +1,5 @@
-// Bytes as a tokenizer.json (first byte even) or as a chat template (odd): neither may crash or hang, whatever they hold.
+// Bytes as a tokenizer.json (first byte even) or as a chat template (odd): neither may crash or hang,
+// whatever they hold.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -20,7 +21,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     source.chat_template = rest;
     const auto chat = sluice::ChatTemplate::compile(source);
     if (!chat.ok()) return 0;
-    (void)(*chat)->render(R"({"messages": [{"role": "user", "content": "hi"}], "add_generation_prompt": true})");
+    (void)(*chat)->render(
+        R"({"messages": [{"role": "user", "content": "hi"}], "add_generation_prompt": true})");
   }
   return 0;
 }

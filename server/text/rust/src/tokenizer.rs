@@ -1,5 +1,5 @@
-//! The tokenizer handle: a tokenizers::Tokenizer, its table of token bytes, and text that may or may not spell special
-//! tokens. Immutable; shared by threads.
+//! The tokenizer handle: a tokenizers::Tokenizer, its table of token bytes, and text that may or may not
+//! spell special tokens. Immutable; shared by threads.
 
 use std::sync::OnceLock;
 
@@ -36,7 +36,8 @@ impl TextTokenizer {
         let size = vocabulary.values().max().map_or(0, |id| *id as usize + 1);
         let added = inner.get_added_tokens_decoder();
         let special = |id: &u32| added.get(id).is_some_and(|token| token.special);
-        let tokens = vocabulary.iter().map(|(text, id)| (*id, text.as_str(), if special(id) { SPECIAL } else { 0 }));
+        let tokens =
+            vocabulary.iter().map(|(text, id)| (*id, text.as_str(), if special(id) { SPECIAL } else { 0 }));
         let table = TokenTable::build(Decoding::of(&inner)?, size, tokens)?;
         Ok(Self::new(inner, table))
     }
@@ -58,7 +59,8 @@ impl TextTokenizer {
     /// `text` is a rendered conversation whose client strings were guarded (added_tokens.rs).
     pub fn encode_guarded(&self, text: &str, guard: char) -> Outcome<Vec<u32>> {
         check_size(text)?;
-        let mut pieces = self.inner.get_added_vocabulary().extract_and_normalize(self.inner.get_normalizer(), text);
+        let mut pieces =
+            self.inner.get_added_vocabulary().extract_and_normalize(self.inner.get_normalizer(), text);
         pieces
             .normalize(|piece| {
                 if piece.get().contains(guard) {
