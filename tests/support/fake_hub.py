@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
-"""A small server that speaks the Hugging Face hub's protocol over folders, for end-to-end tests. Python's standard library only.
+"""A small server that speaks the Hugging Face hub's protocol over folders, for end-to-end tests. Only
+Python's standard library.
 
   python3 tests/support/fake_hub.py ROOT [--port 0] [--token T] [--fault KIND:PART:TIMES[:N]] …
 
-serves every ROOT/org/name/ as the repository org/name with the one branch main. It prints `endpoint URL` once it listens.
-Large files (.safetensors, .gguf, .bin, or over 1 MiB) are named by SHA-256 and served, as the hub does it, through a redirect
-to another origin (a second port), which must not see the token. Others are named as git names a blob.
+serves every ROOT/org/name/ as the repository org/name with the one branch main. It prints `endpoint URL` once
+it listens. Large files (.safetensors, .gguf, .bin, or over 1 MiB) are named by SHA-256 and served, as the hub
+does it, through a redirect to another origin (a second port), which must not see the token. Others are named
+as git names a blob.
 
-Faults, for the next TIMES requests whose path holds PART (all but `status`: only for answers with a body to spoil):
-  status:PART:TIMES:503   that status (429 with Retry-After: 0)     cut:PART:TIMES:5000   the connection breaks after 5000 bytes
-  corrupt:PART:TIMES      one byte is wrong                         norange:PART:TIMES    the range is ignored
+Faults, for the next TIMES requests whose path holds PART (all but `status`: only for answers with a body):
+  status:PART:TIMES:503   that status (429 with Retry-After: 0)
+  cut:PART:TIMES:5000     the connection breaks after 5000 bytes
+  corrupt:PART:TIMES      one byte is wrong
+  norange:PART:TIMES      the range is ignored
   slow:PART:TIMES:20      a pause of 20 ms after every 64 KiB
-From Python: `with FakeHub(root, token=…, faults=[…]) as hub: hub.endpoint, hub.requests` (method, origin, path, headers).
+From Python: `with FakeHub(root, token=…, faults=[…]) as hub`: hub.endpoint, and hub.requests as tuples of
+method, origin ("hub" or "content"), path and headers.
 """
 import argparse
 import contextlib
@@ -108,7 +113,8 @@ class FakeHub:
 
             def answer(self, with_body):
                 with hub.lock:
-                    hub.requests.append((self.command, origin, self.path, {k.lower(): v for k, v in self.headers.items()}))
+                    headers = {name.lower(): value for name, value in self.headers.items()}
+                    hub.requests.append((self.command, origin, self.path, headers))
                 self.with_body = with_body
                 fault = hub.take_fault(self.path, spoils_body=False)
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -162,8 +168,9 @@ class FakeHub:
                             entry["lfs"] = {"oid": hashes(path)[0], "size": size, "pointerSize": 134}
                         body.append(entry)
                 else:
-                    body = {"id": repository, "modelId": repository, "sha": hub.commit(files), "private": False, "tags": [],
-                            "downloads": 0, "likes": 0, "siblings": [{"rfilename": name} for name in files]}
+                    body = {"id": repository, "modelId": repository, "sha": hub.commit(files),
+                            "private": False, "tags": [], "downloads": 0, "likes": 0,
+                            "siblings": [{"rfilename": name} for name in files]}
                 self.send_body(json.dumps(body).encode(), {"Content-Type": "application/json"})
 
             def answer_file(self, repository, revision, name):
@@ -178,7 +185,8 @@ class FakeHub:
                     return self.send_body(path.read_bytes(), headers | {"ETag": f'"{hashes(path)[1]}"'})
                 sha256 = hashes(path)[0]
                 self.send_response(302)
-                headers |= {"X-Linked-ETag": f'"{sha256}"', "X-Linked-Size": str(path.stat().st_size), "Content-Length": "0",
+                headers |= {"X-Linked-ETag": f'"{sha256}"', "X-Linked-Size": str(path.stat().st_size),
+                            "Content-Length": "0",
                             "Location": f"{hub.content_origin}/{repository}/{name}?sha={sha256}"}
                 for key, value in headers.items():
                     self.send_header(key, value)
@@ -198,7 +206,8 @@ class FakeHub:
                 fault = hub.take_fault(self.path, spoils_body=True) if self.with_body else None
                 kind = fault.kind if fault else ""
                 start, wanted = 0, self.headers.get("Range", "")
-                if wanted.startswith("bytes=") and kind != "norange" and self.headers.get("If-Range", headers.get("ETag")) == headers.get("ETag"):
+                same = self.headers.get("If-Range", headers.get("ETag")) == headers.get("ETag")
+                if wanted.startswith("bytes=") and kind != "norange" and same:
                     start = int(wanted[6:].split("-")[0])
                     if start >= len(data):
                         return self.refuse(416, "", **{"Content-Range": f"bytes */{len(data)}"})
@@ -227,7 +236,8 @@ class FakeHub:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("root")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--token")
