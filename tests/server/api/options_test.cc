@@ -1,0 +1,130 @@
+#include "server/options.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice {
+namespace {
+
+ParsedOptions parse(std::vector<const char*> arguments, const Environment& environment = {}) {
+  arguments.insert(arguments.begin(), "sluice-serve");
+  return parse_serve_options(static_cast<int>(arguments.size()), arguments.data(), environment);
+}
+
+TEST(ServeOptions, have_safe_defaults) {
+  const auto parsed = parse({"model.gguf"});
+  ASSERT_TRUE(parsed.options.has_value()) << parsed.text;
+  EXPECT_EQ(parsed.options->model, "model.gguf");
+  EXPECT_EQ(parsed.options->listen.host, "127.0.0.1");
+  EXPECT_EQ(parsed.options->listen.port, 8000);
+  EXPECT_TRUE(parsed.options->engine.enable_prefix_caching);
+  EXPECT_TRUE(parsed.options->api_keys.empty());
+  EXPECT_EQ(parsed.options->shutdown_timeout_s, 30);
+}
+
+TEST(ServeOptions, take_vllms_flags) {
+  const auto parsed = parse({"org/name",
+                             "--host",
+                             "0.0.0.0",
+                             "--port=9000",
+                             "--max-model-len",
+                             "4K",
+                             "--max-num-seqs",
+                             "8",
+                             "--kv-cache-dtype",
+                             "int8",
+                             "--kv-cache-memory-bytes",
+                             "2G",
+                             "--no-enable-prefix-caching",
+                             "--served-model-name",
+                             "a",
+                             "b",
+                             "--api-key",
+                             "k",
+                             "--scheduling-policy",
+                             "priority",
+                             "--revision",
+                             "v1",
+                             "--seed",
+                             "7"});
+  ASSERT_TRUE(parsed.options.has_value()) << parsed.text;
+  const ServeOptions& o = *parsed.options;
+  EXPECT_EQ(o.engine.max_model_len, 4096);
+  EXPECT_EQ(o.engine.max_num_seqs, 8);
+  EXPECT_EQ(o.engine.kv_cache_dtype, DType::kI8);
+  EXPECT_EQ(o.engine.kv_cache_memory_bytes, size_t{2} << 30);
+  EXPECT_FALSE(o.engine.enable_prefix_caching);
+  EXPECT_EQ(o.served_model_names, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(o.model, "org/name@v1");
+  EXPECT_EQ(o.engine.seed, 7U);
+}
+
+TEST(ServeOptions, tell_what_is_wrong_with_a_flag) {
+  for (const std::vector<const char*>& flags :
+       std::vector<std::vector<const char*>>{{"--port", "banana"},
+                                             {"--port", "70000"},
+                                             {"--no-such-flag"},
+                                             {"--max-num-seqs", "0"},
+                                             {"--block-size", "7"},
+                                             {"--max-model-len", "-5"},
+                                             {"--max-model-len", "1.5"},
+                                             {"--kv-cache-dtype", "int3"},
+                                             {"--kv-cache-memory-bytes", "lots"},
+                                             {"--generation-config", "mine"},
+                                             {"--scheduling-policy", "lifo"},
+                                             {"--log-level", "loud"},
+                                             {"--shutdown-timeout", "-1"},
+                                             {"--api-key", ""}}) {
+    std::vector<const char*> arguments = {"m"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    const auto parsed = parse(arguments);
+    EXPECT_FALSE(parsed.options.has_value()) << flags[0];
+    EXPECT_NE(parsed.exit_code, 0);
+    EXPECT_NE(parsed.text.find(std::string(flags[0]).substr(2)), std::string::npos) << parsed.text;
+  }
+  EXPECT_NE(parse({}).exit_code, 0);
+}
+
+TEST(ServeOptions, print_help_and_version) {
+  const auto help = parse({"--help"});
+  EXPECT_FALSE(help.options.has_value());
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* flag :
+       {"--port", "--max-model-len", "--max-num-seqs", "--kv-cache-memory-bytes", "HF_TOKEN"}) {
+    EXPECT_NE(help.text.find(flag), std::string::npos) << flag;
+  }
+  EXPECT_EQ(parse({"--version"}).exit_code, 0);
+}
+
+TEST(ServeOptions, find_the_hubs_cache_in_the_environment) {
+  Environment environment;
+  environment.home = "/home/me";
+  EXPECT_EQ(parse({"m"}, environment).options->repository.cache_directory, "/home/me/.cache/huggingface/hub");
+  environment.hf_home = "/data/hf";
+  EXPECT_EQ(parse({"m"}, environment).options->repository.cache_directory, "/data/hf/hub");
+  environment.hf_hub_cache = "/cache";
+  EXPECT_EQ(parse({"m"}, environment).options->repository.cache_directory, "/cache");
+  EXPECT_EQ(parse({"m", "--download-dir", "/dl"}, environment).options->repository.cache_directory, "/dl");
+  environment.hf_hub_offline = "1";
+  EXPECT_TRUE(parse({"m"}, environment).options->repository.offline);
+}
+
+TEST(ServeOptions, keep_secrets_out_of_the_printed_line) {
+  Environment environment;
+  environment.hf_token = "hf_secret";
+  const auto parsed = parse({"m", "--api-key", "sesame"}, environment);
+  const std::string line = describe(*parsed.options);
+  EXPECT_EQ(line.find("sesame"), std::string::npos);
+  EXPECT_EQ(line.find("hf_secret"), std::string::npos);
+}
+
+TEST(ParseBytes, knows_units) {
+  EXPECT_EQ(*parse_bytes("--x", "10"), 10U);
+  EXPECT_EQ(*parse_bytes("--x", "1.5K"), 1536U);
+  EXPECT_EQ(*parse_bytes("--x", "512MiB"), size_t{512} << 20);
+  EXPECT_EQ(*parse_bytes("--x", "2GB"), 2000000000U);
+  for (const char* text : {"", "x", "-1", "0", "1X", "1Kx", "1e30", "nan"})
+    EXPECT_FALSE(parse_bytes("--x", text).ok()) << text;
+}
+
+}  // namespace
+}  // namespace sluice
