@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <mutex>
@@ -60,7 +61,7 @@ class LoopEngine final : public Engine {
   std::vector<int32_t> take_step_tokens() override;
   bool makes_progress(std::chrono::milliseconds stall) const override;
   void begin_drain() override { draining_ = true; }
-  bool idle() const override { return live_ == 0; }
+  bool idle() const override { return unheard_ == 0; }
 
  private:
   Status reserve_place(int64_t prompt_tokens);
@@ -86,7 +87,8 @@ class LoopEngine final : public Engine {
   std::atomic<RequestId> last_id_ = 0;
   std::atomic<bool> draining_ = false;
   std::atomic<bool> stopping_ = false;
-  std::atomic<int64_t> live_ = 0;              // accepted and without a final event yet
+  std::atomic<int64_t> live_ = 0;              // accepted and not ended: places taken
+  std::atomic<int64_t> unheard_ = 0;           // accepted and their final event not yet posted
   std::atomic<int64_t> submitted_tokens_ = 0;  // prompt tokens in the inbox, not yet in the core's own count
   std::atomic<int64_t> waiting_tokens_ = 0;    // the core's count
   std::atomic<uint64_t> refused_ = 0;
@@ -109,18 +111,20 @@ Result<RequestHandle> LoopEngine::submit(Request request) {
   }
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   SLUICE_TRY(reserve_place(prompt_tokens));
+  ++unheard_;
   const RequestId id = ++last_id_;
   if (!inbox_.try_push(Submission{id, std::move(request)})) {
     // Closed: the engine is being destroyed.
     give_place_back(prompt_tokens);
+    --unheard_;
     return Error{ErrorCode::kUnavailable, "The server is shutting down.", "", 1};
   }
   return handle(id);
 }
 
 Status LoopEngine::reserve_place(int64_t prompt_tokens) {
+  if (live_ == 0) show_progress();  // idle until now: the time for a hang counts from here
   const int64_t live = live_.fetch_add(1);
-  if (live == 0) show_progress();  // idle until now: the time for a hang counts from here
   const int64_t queued_tokens = submitted_tokens_.fetch_add(prompt_tokens) + waiting_tokens_;
   const bool too_many = live >= max_live_;
   const bool too_long = options_.max_num_queued_tokens > 0 && queued_tokens > 0 &&
@@ -147,6 +151,9 @@ void LoopEngine::give_place_back(int64_t prompt_tokens) {
 EngineStats LoopEngine::stats() const {
   std::lock_guard lock(stats_mutex_);
   EngineStats stats = stats_;
+  // What is still in the inbox waits too, though the loop has not seen it yet.
+  stats.waiting = static_cast<int>(std::max<int64_t>(0, live_ - stats.running));
+  stats.waiting_prompt_tokens = waiting_tokens_ + submitted_tokens_;
   stats.refused = refused_;
   return stats;
 }
@@ -182,8 +189,8 @@ void LoopEngine::take_messages() {
     if (auto* submission = std::get_if<Submission>(&message)) {
       const auto prompt_tokens = static_cast<int64_t>(submission->request.prompt.size());
       core_.add(submission->id, std::move(submission->request));
-      waiting_tokens_ =
-          core_.waiting_prompt_tokens();  // before the other shrinks: refuse rather too early than too late
+      // Grows before the other shrinks: refuse rather too early than too late.
+      waiting_tokens_ = core_.waiting_prompt_tokens();
       submitted_tokens_ -= prompt_tokens;
     } else {
       core_.end(std::get<Cancellation>(message).id, FinishReason::kCancelled, Clock::now());
@@ -196,8 +203,7 @@ bool LoopEngine::run_step() {
   const auto start = Clock::now();
   const bool launched = core_.launch(start);
   if (launched) {
-    waiting_tokens_ =
-        core_.waiting_prompt_tokens();  // what was admitted waits no more, though its step has yet to end
+    waiting_tokens_ = core_.waiting_prompt_tokens();  // what was admitted waits no more
     core_.wait();
     const auto end = Clock::now();
     core_.complete(end, std::chrono::duration<double>(end - start).count());
@@ -207,8 +213,10 @@ bool LoopEngine::run_step() {
   return launched;
 }
 
-// Statistics first: whoever hears the last event finds them up to date.
+// Statistics and places first: whoever hears the last event finds them up to date. Idle last: whoever finds
+// the engine idle has been posted every event.
 void LoopEngine::publish(bool step_ended) {
+  const auto ended = static_cast<int64_t>(core_.ended() - std::exchange(published_ended_, core_.ended()));
   {
     std::lock_guard lock(stats_mutex_);
     stats_ = core_.stats();
@@ -216,11 +224,12 @@ void LoopEngine::publish(bool step_ended) {
       if (step_tokens_.size() == kMaxStepTokens) step_tokens_.pop_front();
       step_tokens_.push_back(core_.step_tokens());
     }
+    waiting_tokens_ = core_.waiting_prompt_tokens();
+    live_ -= ended;
   }
   retry_.observe(core_.ended(), Clock::now());
-  waiting_tokens_ = core_.waiting_prompt_tokens();
-  live_ -= static_cast<int64_t>(core_.ended() - std::exchange(published_ended_, core_.ended()));
   core_.publish();
+  unheard_ -= ended;
 }
 
 Status check_against(const EngineOptions& o, const RunnerFacts& facts) {

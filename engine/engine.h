@@ -61,7 +61,7 @@ class Engine {
 
   // Refuses new requests from now on; running and waiting ones go on.
   virtual void begin_drain() = 0;
-  virtual bool idle() const = 0;  // nothing is running or waiting
+  virtual bool idle() const = 0;  // nothing is running or waiting, and every event has been posted
 
  protected:
   RequestHandle handle(RequestId id) { return {this, id}; }

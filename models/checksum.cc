@@ -23,7 +23,9 @@ Checksum::Checksum(Checksum&&) noexcept = default;
 Checksum& Checksum::operator=(Checksum&&) noexcept = default;
 Checksum::~Checksum() = default;
 
-Checksum Checksum::sha256() { return Checksum(std::make_unique<State>(EVP_sha256())); }
+Checksum Checksum::sha256() {
+  return Checksum(std::make_unique<State>(EVP_sha256()));
+}
 
 Checksum Checksum::git_blob(uint64_t size_bytes) {
   Checksum checksum(std::make_unique<State>(EVP_sha1()));

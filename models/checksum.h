@@ -1,5 +1,5 @@
-// The hashes by which a hub names its files: SHA-256 of the bytes (large files) and git's name of a blob (small ones:
-// SHA-1 over "blob <size>\0" and the bytes). Fed piece by piece; one thread.
+// The hashes by which a hub names its files: SHA-256 of the bytes (large files) and git's name of a blob
+// (small ones: SHA-1 over "blob <size>\0" and the bytes). Fed piece by piece; one thread.
 #pragma once
 
 #include <cstdint>

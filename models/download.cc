@@ -26,9 +26,12 @@ namespace {
 constexpr int64_t kMaxFileBytes = int64_t{1} << 42;  // 4 TiB: no weight file is near it
 constexpr int kMaxBackoffMs = 8000;
 constexpr int kMaxRetryAfterMs = 60000;
-constexpr int64_t kProgressBytes = 1 << 20;  // an attempt that came this much further than any before it does not count
+constexpr int64_t kProgressBytes =
+    1 << 20;  // an attempt that came this much further than any before it does not count
 
-bool worth_another_try(int status) { return status == 408 || status == 429 || status >= 500; }
+bool worth_another_try(int status) {
+  return status == 408 || status == 429 || status >= 500;
+}
 
 std::string header(const FetchResponse& response, const char* name) {
   const auto at = response.headers.find(name);
@@ -37,7 +40,8 @@ std::string header(const FetchResponse& response, const char* name) {
 
 // A non-negative decimal number, and nothing else; -1 otherwise.
 int64_t parse_count(std::string_view text) {
-  if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != std::string_view::npos) return -1;
+  if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != std::string_view::npos)
+    return -1;
   return std::stoll(std::string(text));
 }
 
@@ -63,20 +67,28 @@ int retry_after_ms(const FetchResponse& answer) {
 
 int wait_before_next(int failures, const DownloadPolicy& policy, int asked_ms) {
   if (asked_ms >= 0) return asked_ms;
-  return static_cast<int>(std::min<int64_t>(int64_t{policy.retry_backoff_ms} << std::min(failures - 1, 10), kMaxBackoffMs));
+  return static_cast<int>(
+      std::min<int64_t>(int64_t{policy.retry_backoff_ms} << std::min(failures - 1, 10), kMaxBackoffMs));
 }
 
-bool stopped(const DownloadPolicy& policy) { return policy.stop != nullptr && policy.stop->load(std::memory_order_relaxed); }
+bool stopped(const DownloadPolicy& policy) {
+  return policy.stop != nullptr && policy.stop->load(std::memory_order_relaxed);
+}
 
-Error cancelled() { return {ErrorCode::kCancelled, "The download was stopped."}; }
+Error cancelled() {
+  return {ErrorCode::kCancelled, "The download was stopped."};
+}
 
 Status sleep_unless_stopped(int ms, const DownloadPolicy& policy) {
-  for (; ms > 0 && !stopped(policy); ms -= 50) std::this_thread::sleep_for(std::chrono::milliseconds(std::min(ms, 50)));
+  for (; ms > 0 && !stopped(policy); ms -= 50)
+    std::this_thread::sleep_for(std::chrono::milliseconds(std::min(ms, 50)));
   if (stopped(policy)) return cancelled();
   return {};
 }
 
-std::string status_text(const FetchResponse& answer) { return "the server answered with status " + std::to_string(answer.status); }
+std::string status_text(const FetchResponse& answer) {
+  return "the server answered with status " + std::to_string(answer.status);
+}
 
 // The incomplete file, its hash so far, and what the server said of the whole.
 class PartialFile {
@@ -129,7 +141,8 @@ class PartialFile {
     int64_t total = -1;
     if (head.status == 206) {
       const auto range = parse_content_range(header(head, "content-range"));
-      if (range.first != done_) return Error{ErrorCode::kIo, "the server sent another range than the one asked for"};
+      if (range.first != done_)
+        return Error{ErrorCode::kIo, "the server sent another range than the one asked for"};
       total = range.total;
     } else if (head.status == 200) {
       if (done_ > 0) SLUICE_TRY(restart());
@@ -142,9 +155,12 @@ class PartialFile {
       return Error{ErrorCode::kIo, status_text(head)};
     }
     if (total >= 0 && size_ >= 0 && total != size_) {
-      return Error{ErrorCode::kIo, "the server now sends " + std::to_string(total) + " bytes instead of " + std::to_string(size_)};
+      return Error{ErrorCode::kIo, "the server now sends " + std::to_string(total) + " bytes instead of " +
+                                       std::to_string(size_)};
     }
-    if (total > kMaxFileBytes) return Error{ErrorCode::kTooLarge, "the file is larger than " + std::to_string(kMaxFileBytes) + " bytes"};
+    if (total > kMaxFileBytes)
+      return Error{ErrorCode::kTooLarge,
+                   "the file is larger than " + std::to_string(kMaxFileBytes) + " bytes"};
     if (size_ < 0) size_ = total;
     begun_ = true;
     return check_space();
@@ -154,10 +170,12 @@ class PartialFile {
     if (!begun_) return Error{ErrorCode::kInternal, "bytes came before the head of their answer"};
     const int64_t limit = size_ >= 0 ? size_ : kMaxFileBytes;
     if (static_cast<int64_t>(piece.size()) > limit - done_) {
-      return Error{ErrorCode::kCorrupt, "the server sends more than the " + std::to_string(limit) + " bytes it announced"};
+      return Error{ErrorCode::kCorrupt,
+                   "the server sends more than the " + std::to_string(limit) + " bytes it announced"};
     }
     for (std::string_view left = piece; !left.empty();) {
-      const ssize_t count = ::pwrite(descriptor_, left.data(), left.size(), done_ + static_cast<int64_t>(piece.size() - left.size()));
+      const ssize_t count = ::pwrite(descriptor_, left.data(), left.size(),
+                                     done_ + static_cast<int64_t>(piece.size() - left.size()));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return failed("write");
       left.remove_prefix(static_cast<size_t>(count));
@@ -195,11 +213,13 @@ class PartialFile {
   std::string etag_path() const { return target_.incomplete_path + ".etag"; }
   Error failed(const char* verb) {
     disk_failed_ = true;
-    return {ErrorCode::kIo, std::string("Cannot ") + verb + " '" + target_.incomplete_path + "': " + std::strerror(errno) + "."};
+    return {ErrorCode::kIo, std::string("Cannot ") + verb + " '" + target_.incomplete_path +
+                                "': " + std::strerror(errno) + "."};
   }
   std::optional<Checksum> new_checksum() const {
     if (!target_.sha256.empty()) return Checksum::sha256();
-    if (!target_.git_blob.empty() && target_.size >= 0) return Checksum::git_blob(static_cast<uint64_t>(target_.size));
+    if (!target_.git_blob.empty() && target_.size >= 0)
+      return Checksum::git_blob(static_cast<uint64_t>(target_.size));
     return std::nullopt;
   }
   void take_into_account(std::string_view piece) {
@@ -218,11 +238,13 @@ class PartialFile {
   }
   Status check_space() {
     std::error_code error;
-    const auto space = std::filesystem::space(std::filesystem::path(target_.incomplete_path).parent_path(), error);
+    const auto space =
+        std::filesystem::space(std::filesystem::path(target_.incomplete_path).parent_path(), error);
     if (error || size_ < 0 || static_cast<uint64_t>(size_ - done_) <= space.available) return {};
     disk_failed_ = true;
-    return Error{ErrorCode::kIo, "'" + target_.label + "' needs " + std::to_string(size_ - done_) + " more bytes, but only " +
-                                     std::to_string(space.available) + " are free for '" + target_.path +
+    return Error{ErrorCode::kIo, "'" + target_.label + "' needs " + std::to_string(size_ - done_) +
+                                     " more bytes, but only " + std::to_string(space.available) +
+                                     " are free for '" + target_.path +
                                      "'. Free some, or choose another cache directory."};
   }
 
@@ -240,7 +262,8 @@ class PartialFile {
 Error cannot(const DownloadTarget& target, const Error& reason, const std::string& advice) {
   std::string why = reason.message;
   if (!why.empty() && why.back() == '.') why.pop_back();
-  return {reason.code, "Cannot download '" + log::safe(target.label) + "' from " + public_url(target.url) + ": " + why + "." + advice};
+  return {reason.code, "Cannot download '" + log::safe(target.label) + "' from " + public_url(target.url) +
+                           ": " + why + "." + advice};
 }
 
 // One try's end: done, or why not, and whether another may help.
@@ -250,8 +273,9 @@ struct TryEnd {
   int asked_ms = -1;  // the server's own wish for the wait before it
 };
 
-TryEnd try_once(const DownloadTarget& target, PartialFile& file, Fetcher& fetcher, const DownloadPolicy& policy,
-                const ExplainAnswer& explain, const std::function<void(int64_t, int64_t)>& on_bytes) {
+TryEnd try_once(const DownloadTarget& target, PartialFile& file, Fetcher& fetcher,
+                const DownloadPolicy& policy, const ExplainAnswer& explain,
+                const std::function<void(int64_t, int64_t)>& on_bytes) {
   FetchRequest request;
   request.url = target.url;
   request.headers = target.headers;
@@ -306,7 +330,8 @@ Status judge_and_publish(const DownloadTarget& target, PartialFile& file) {
 
 }  // namespace
 
-Status download_file(const DownloadTarget& target, Fetcher& fetcher, const DownloadPolicy& policy, const ExplainAnswer& explain,
+Status download_file(const DownloadTarget& target, Fetcher& fetcher, const DownloadPolicy& policy,
+                     const ExplainAnswer& explain,
                      const std::function<void(int64_t done, int64_t size)>& on_bytes) {
   PartialFile file(target);
   SLUICE_TRY(file.open());
@@ -329,15 +354,18 @@ Status download_file(const DownloadTarget& target, Fetcher& fetcher, const Downl
       return cannot(target, end.status.error(), " What arrived is kept: start again to go on.");
     }
     const int wait_ms = wait_before_next(failures, policy, end.asked_ms);
-    log::warn("{}: {}; trying again in {} ms", log::safe(target.label), log::safe(end.status.error().message), wait_ms);
+    log::warn("{}: {}; trying again in {} ms", log::safe(target.label), log::safe(end.status.error().message),
+              wait_ms);
     SLUICE_TRY(sleep_unless_stopped(wait_ms, policy));
   }
 }
 
-Result<FetchResponse> fetch_with_retries(const FetchRequest& request, Fetcher& fetcher, const DownloadPolicy& policy) {
+Result<FetchResponse> fetch_with_retries(const FetchRequest& request, Fetcher& fetcher,
+                                         const DownloadPolicy& policy) {
   for (int failures = 1;; ++failures) {
     auto answer = fetcher.fetch(request);
-    const bool again = answer.ok() ? worth_another_try(answer->status) : answer.error().code == ErrorCode::kIo;
+    const bool again =
+        answer.ok() ? worth_another_try(answer->status) : answer.error().code == ErrorCode::kIo;
     if (!again || failures >= policy.attempts) return answer;
     const int asked_ms = answer.ok() ? retry_after_ms(*answer) : -1;
     SLUICE_TRY(sleep_unless_stopped(wait_before_next(failures, policy, asked_ms), policy));

@@ -38,8 +38,9 @@ Result<FileLock> FileLock::acquire(const std::string& path, int64_t wait_ms) {
       return Error{ErrorCode::kIo, "Cannot lock '" + path + "': " + std::strerror(errno) + "."};
     }
     if (Clock::now() >= give_up) {
-      return Error{ErrorCode::kUnavailable, "Another process has held '" + path + "' for " + std::to_string(wait_ms / 1000) +
-                                                " s, probably while downloading the same model. Try again when it is done."};
+      return Error{ErrorCode::kUnavailable,
+                   "Another process has held '" + path + "' for " + std::to_string(wait_ms / 1000) +
+                       " s, probably while downloading the same model. Try again when it is done."};
     }
     if (!told && Clock::now() - start >= kQuietWait) {
       told = true;

@@ -13,8 +13,9 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "GGUF values are read as they lie");
 
-constexpr size_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;  // of the table: name length, dimensions, one of them, type, offset
-constexpr size_t kMinKeyBytes = 8 + 4 + 1;             // key length, type, a one-byte value
+constexpr size_t kMinTensorBytes =
+    8 + 4 + 8 + 4 + 8;  // of the table: name length, dimensions, one of them, type, offset
+constexpr size_t kMinKeyBytes = 8 + 4 + 1;  // key length, type, a one-byte value
 
 // Reads forward, never beyond the end: false (or nullopt) then, and nothing is consumed.
 class Cursor {
@@ -40,7 +41,8 @@ class Cursor {
     if (left() < sizeof(length)) return false;
     std::memcpy(&length, bytes_.data() + place_, sizeof(length));
     if (length > left() - sizeof(length)) return false;
-    text = {reinterpret_cast<const char*>(bytes_.data()) + place_ + sizeof(length), static_cast<size_t>(length)};
+    text = {reinterpret_cast<const char*>(bytes_.data()) + place_ + sizeof(length),
+            static_cast<size_t>(length)};
     place_ += sizeof(length) + static_cast<size_t>(length);
     return true;
   }
@@ -54,20 +56,35 @@ class Cursor {
 // 0: not of a fixed size.
 constexpr size_t size_of(GgufType type) {
   switch (type) {
-    case GgufType::kU8: case GgufType::kI8: case GgufType::kBool: return 1;
-    case GgufType::kU16: case GgufType::kI16: return 2;
-    case GgufType::kU32: case GgufType::kI32: case GgufType::kF32: return 4;
-    case GgufType::kU64: case GgufType::kI64: case GgufType::kF64: return 8;
-    case GgufType::kString: case GgufType::kArray: return 0;
+    case GgufType::kU8:
+    case GgufType::kI8:
+    case GgufType::kBool:
+      return 1;
+    case GgufType::kU16:
+    case GgufType::kI16:
+      return 2;
+    case GgufType::kU32:
+    case GgufType::kI32:
+    case GgufType::kF32:
+      return 4;
+    case GgufType::kU64:
+    case GgufType::kI64:
+    case GgufType::kF64:
+      return 8;
+    case GgufType::kString:
+    case GgufType::kArray:
+      return 0;
   }
   return 0;
 }
 
-// Numbers and names of ggml_type: https://github.com/ggml-org/ggml/blob/master/include/ggml.h. Empty: no longer in use.
+// Numbers and names of ggml_type: https://github.com/ggml-org/ggml/blob/master/include/ggml.h. Empty: no
+// longer in use.
 constexpr std::array<std::string_view, 40> kTensorTypes = {
-    "F32",     "F16",  "Q4_0",   "Q4_1", "",     "",      "Q5_0",  "Q5_1",   "Q8_0",  "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
-    "Q6_K",    "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16",  "I32",
-    "I64",     "F64",  "IQ1_M",  "BF16", "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0", "", "", "", "MXFP4"};
+    "F32",    "F16",      "Q4_0",     "Q4_1",     "",      "",      "Q5_0",    "Q5_1",   "Q8_0",    "Q8_1",
+    "Q2_K",   "Q3_K",     "Q4_K",     "Q5_K",     "Q6_K",  "Q8_K",  "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S",
+    "IQ4_NL", "IQ3_S",    "IQ2_S",    "IQ4_XS",   "I8",    "I16",   "I32",     "I64",    "F64",     "IQ1_M",
+    "BF16",   "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0", "",        "",       "",        "MXFP4"};
 
 std::optional<WeightFormat> format_of(uint32_t type) {
   if (type >= kTensorTypes.size()) return std::nullopt;
@@ -86,7 +103,8 @@ std::string type_text(uint32_t type) {
 // One parse: the words for what went wrong, and the steps in the file's own order.
 class Parser {
  public:
-  Parser(std::span<const std::byte> bytes, const std::string& file) : bytes_(bytes), in_(bytes), file_(file) {}
+  Parser(std::span<const std::byte> bytes, const std::string& file)
+      : bytes_(bytes), in_(bytes), file_(file) {}
 
   Status read_header() {
     std::array<char, 4> magic{};
@@ -104,10 +122,12 @@ class Parser {
     }
     if (!in_.read(tensor_count_) || !in_.read(key_count_)) return ends_in("the header");
     if (tensor_count_ > GgufLimits::kMaxTensors || tensor_count_ > in_.left() / kMinTensorBytes) {
-      return corrupt("announces " + std::to_string(tensor_count_) + " tensors; " + most(GgufLimits::kMaxTensors));
+      return corrupt("announces " + std::to_string(tensor_count_) + " tensors; " +
+                     most(GgufLimits::kMaxTensors));
     }
     if (key_count_ > GgufLimits::kMaxKeys || key_count_ > in_.left() / kMinKeyBytes) {
-      return corrupt("announces " + std::to_string(key_count_) + " metadata keys; " + most(GgufLimits::kMaxKeys));
+      return corrupt("announces " + std::to_string(key_count_) + " metadata keys; " +
+                     most(GgufLimits::kMaxKeys));
     }
     return {};
   }
@@ -152,17 +172,22 @@ class Parser {
     const uint64_t data_size = bytes_.size() > data_begin ? bytes_.size() - data_begin : 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (offsets[i] > data_size || sizes[i] > data_size - offsets[i]) {
-        return corrupt("tensor '" + log::safe(tensors[i].name) + "' needs " + std::to_string(sizes[i]) + " bytes at " +
-                       std::to_string(offsets[i]) + " of the data, but there are only " + std::to_string(data_size) +
-                       ": the file is cut off or damaged.");
+        return corrupt("tensor '" + log::safe(tensors[i].name) + "' needs " + std::to_string(sizes[i]) +
+                       " bytes at " + std::to_string(offsets[i]) + " of the data, but there are only " +
+                       std::to_string(data_size) + ": the file is cut off or damaged.");
       }
-      tensors[i].bytes = bytes_.subspan(static_cast<size_t>(data_begin + offsets[i]), static_cast<size_t>(sizes[i]));
+      tensors[i].bytes =
+          bytes_.subspan(static_cast<size_t>(data_begin + offsets[i]), static_cast<size_t>(sizes[i]));
     }
     return check_apart(tensors);
   }
 
-  Error corrupt(std::string what) const { return {ErrorCode::kCorrupt, "'" + file_ + "' " + std::move(what)}; }
-  Error unsupported(std::string what) const { return {ErrorCode::kUnsupported, "'" + file_ + "' " + std::move(what)}; }
+  Error corrupt(std::string what) const {
+    return {ErrorCode::kCorrupt, "'" + file_ + "' " + std::move(what)};
+  }
+  Error unsupported(std::string what) const {
+    return {ErrorCode::kUnsupported, "'" + file_ + "' " + std::move(what)};
+  }
 
  private:
   Error ends_in(const char* part) const {
@@ -170,8 +195,8 @@ class Parser {
                    std::to_string(bytes_.size()) + ": the file is cut off or damaged.");
   }
   std::string most(uint64_t limit) const {
-    return "a file of " + std::to_string(bytes_.size()) + " bytes cannot hold them, or they are beyond the limit of " +
-           std::to_string(limit) + ".";
+    return "a file of " + std::to_string(bytes_.size()) +
+           " bytes cannot hold them, or they are beyond the limit of " + std::to_string(limit) + ".";
   }
 
   Status read_value(GgufValue& value) {
@@ -181,10 +206,12 @@ class Parser {
     value.count = 1;
     if (value.is_array && (!in_.read(type) || !in_.read(value.count))) return ends_in("its metadata");
     if (type > static_cast<uint32_t>(GgufType::kF64)) {
-      return corrupt("metadata key '" + log::safe(value.key) + "' has the unknown type " + std::to_string(type) + ".");
+      return corrupt("metadata key '" + log::safe(value.key) + "' has the unknown type " +
+                     std::to_string(type) + ".");
     }
     if (type == static_cast<uint32_t>(GgufType::kArray)) {
-      return unsupported("metadata key '" + log::safe(value.key) + "' is an array of arrays, which no model uses.");
+      return unsupported("metadata key '" + log::safe(value.key) +
+                         "' is an array of arrays, which no model uses.");
     }
     value.type = static_cast<GgufType>(type);
     const size_t start = in_.place();
@@ -224,7 +251,8 @@ class Parser {
       if (extent == 0 || extent > static_cast<uint64_t>(INT64_MAX)) {
         return corrupt(title + "has a dimension of " + std::to_string(extent) + ".");
       }
-      if (d == 0) columns = extent;
+      if (d == 0)
+        columns = extent;
       else if (__builtin_mul_overflow(rows, extent, &rows) || rows > static_cast<uint64_t>(INT64_MAX)) {
         return corrupt(title + "has dimensions whose product is beyond 64 bits.");
       }
@@ -237,8 +265,8 @@ class Parser {
     }
     const auto bytes = stored_bytes(*format, rows, columns);
     if (!bytes) {
-      return corrupt(title + "of " + std::to_string(rows) + " x " + std::to_string(columns) + " cannot be of type " +
-                     std::string(facts_of(*format).name) + ".");
+      return corrupt(title + "of " + std::to_string(rows) + " x " + std::to_string(columns) +
+                     " cannot be of type " + std::string(facts_of(*format).name) + ".");
     }
     tensor.format = *format;
     tensor.rows = static_cast<int64_t>(rows);
@@ -256,8 +284,8 @@ class Parser {
               [](const auto* a, const auto* b) { return a->bytes.data() < b->bytes.data(); });
     for (size_t i = 1; i < by_place.size(); ++i) {
       if (by_place[i - 1]->bytes.data() + by_place[i - 1]->bytes.size() > by_place[i]->bytes.data()) {
-        return corrupt("tensors '" + log::safe(by_place[i - 1]->name) + "' and '" + log::safe(by_place[i]->name) +
-                       "' share bytes.");
+        return corrupt("tensors '" + log::safe(by_place[i - 1]->name) + "' and '" +
+                       log::safe(by_place[i]->name) + "' share bytes.");
       }
     }
     return {};
@@ -281,19 +309,27 @@ T load(const std::byte* from) {
 std::optional<int64_t> integer_at(const GgufValue& value, size_t i) {
   const std::byte* at = value.bytes.data() + i * size_of(value.type);
   switch (value.type) {
-    case GgufType::kU8: return load<uint8_t>(at);
-    case GgufType::kI8: return load<int8_t>(at);
-    case GgufType::kU16: return load<uint16_t>(at);
-    case GgufType::kI16: return load<int16_t>(at);
-    case GgufType::kU32: return load<uint32_t>(at);
-    case GgufType::kI32: return load<int32_t>(at);
-    case GgufType::kI64: return load<int64_t>(at);
+    case GgufType::kU8:
+      return load<uint8_t>(at);
+    case GgufType::kI8:
+      return load<int8_t>(at);
+    case GgufType::kU16:
+      return load<uint16_t>(at);
+    case GgufType::kI16:
+      return load<int16_t>(at);
+    case GgufType::kU32:
+      return load<uint32_t>(at);
+    case GgufType::kI32:
+      return load<int32_t>(at);
+    case GgufType::kI64:
+      return load<int64_t>(at);
     case GgufType::kU64: {
       const auto wide = load<uint64_t>(at);
       if (wide > static_cast<uint64_t>(INT64_MAX)) return std::nullopt;
       return static_cast<int64_t>(wide);
     }
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -308,7 +344,8 @@ Result<GgufFile> GgufFile::parse(std::span<const std::byte> bytes, std::string f
   SLUICE_ASSIGN(const auto alignment, result.integer("general.alignment"));
   const int64_t align = alignment.value_or(32);
   if (align < 8 || align > GgufLimits::kMaxAlignment || !std::has_single_bit(static_cast<uint64_t>(align))) {
-    return parser.corrupt("has general.alignment " + std::to_string(align) + "; it must be a power of two from 8 to " +
+    return parser.corrupt("has general.alignment " + std::to_string(align) +
+                          "; it must be a power of two from 8 to " +
                           std::to_string(GgufLimits::kMaxAlignment) + ".");
   }
   SLUICE_TRY(parser.read_tensors(static_cast<uint64_t>(align), result.tensors_));
@@ -325,7 +362,8 @@ const GgufValue* GgufFile::find(std::string_view key) const {
 }
 
 Error GgufFile::wrong_kind(std::string_view key, const char* wanted) const {
-  return {ErrorCode::kCorrupt, "'" + file_ + "': metadata key '" + std::string(key) + "' is not " + wanted + "."};
+  return {ErrorCode::kCorrupt,
+          "'" + file_ + "': metadata key '" + std::string(key) + "' is not " + wanted + "."};
 }
 
 Result<std::optional<int64_t>> GgufFile::integer(std::string_view key) const {
@@ -401,7 +439,8 @@ Result<std::vector<int32_t>> GgufFile::integers(std::string_view key) const {
   numbers.reserve(static_cast<size_t>(value->count));
   for (size_t i = 0; i < value->count; ++i) {
     const auto number = integer_at(*value, i);
-    if (!number || *number < INT32_MIN || *number > INT32_MAX) return wrong_kind(key, "an array of 32-bit integers");
+    if (!number || *number < INT32_MIN || *number > INT32_MAX)
+      return wrong_kind(key, "an array of 32-bit integers");
     numbers.push_back(static_cast<int32_t>(*number));
   }
   return numbers;

@@ -1,9 +1,9 @@
-// The GGUF container, v2 and v3, little-endian: metadata and the table of tensors, as views into the file's bytes. Knows
-// nothing of models; models/gguf_model.h gives the keys their meaning. Source of the layout:
+// The GGUF container, v2 and v3, little-endian: metadata and the table of tensors, as views into the file's
+// bytes. Knows nothing of models; models/gguf_model.h gives the keys their meaning. Source of the layout:
 // https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 //
-// Nothing is believed: counts are bounded by the bytes that are left before anything is allocated, every product and sum is
-// checked, a tensor lies within the file, aligned, and shares no byte with another.
+// Nothing is believed: counts are bounded by the bytes that are left before anything is allocated, every
+// product and sum is checked, a tensor lies within the file, aligned, and shares no byte with another.
 #pragma once
 
 #include <cstddef>
@@ -22,13 +22,25 @@ namespace sluice {
 struct GgufLimits {
   static constexpr uint64_t kMaxTensors = 1 << 16;
   static constexpr uint64_t kMaxKeys = 1 << 16;
-  static constexpr uint64_t kMaxNameBytes = 256;        // of a tensor; the format's own bound is 64
-  static constexpr uint64_t kMaxKeyBytes = 65535;       // the format's own
+  static constexpr uint64_t kMaxNameBytes = 256;   // of a tensor; the format's own bound is 64
+  static constexpr uint64_t kMaxKeyBytes = 65535;  // the format's own
   static constexpr uint32_t kMaxAlignment = 1 << 20;
 };
 
 enum class GgufType : uint32_t {
-  kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64,
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kF32,
+  kBool,
+  kString,
+  kArray,
+  kU64,
+  kI64,
+  kF64,
 };
 
 // A scalar (count 1) or an array of scalars or strings, still encoded.
@@ -42,8 +54,8 @@ struct GgufValue {
 
 class GgufFile {
  public:
-  // `bytes` must outlive the result. `file` names it in messages. kCorrupt, or kUnsupported for what is valid but not read
-  // here: v1, big-endian files, tensor types that no kernel knows.
+  // `bytes` must outlive the result. `file` names it in messages. kCorrupt, or kUnsupported for what is valid
+  // but not read here: v1, big-endian files, tensor types that no kernel knows.
   static Result<GgufFile> parse(std::span<const std::byte> bytes, std::string file);
 
   const std::string& file() const { return file_; }

@@ -18,11 +18,11 @@ struct NamePair {
 
 // Without the layer's prefix and without ".weight" or ".bias".
 constexpr std::array kLayerNames = {
-    NamePair{"input_layernorm", "attn_norm"},       NamePair{"post_attention_layernorm", "ffn_norm"},
-    NamePair{"self_attn.q_proj", "attn_q"},         NamePair{"self_attn.k_proj", "attn_k"},
-    NamePair{"self_attn.v_proj", "attn_v"},         NamePair{"self_attn.o_proj", "attn_output"},
-    NamePair{"self_attn.q_norm", "attn_q_norm"},    NamePair{"self_attn.k_norm", "attn_k_norm"},
-    NamePair{"mlp.gate_proj", "ffn_gate"},          NamePair{"mlp.up_proj", "ffn_up"},
+    NamePair{"input_layernorm", "attn_norm"},    NamePair{"post_attention_layernorm", "ffn_norm"},
+    NamePair{"self_attn.q_proj", "attn_q"},      NamePair{"self_attn.k_proj", "attn_k"},
+    NamePair{"self_attn.v_proj", "attn_v"},      NamePair{"self_attn.o_proj", "attn_output"},
+    NamePair{"self_attn.q_norm", "attn_q_norm"}, NamePair{"self_attn.k_norm", "attn_k_norm"},
+    NamePair{"mlp.gate_proj", "ffn_gate"},       NamePair{"mlp.up_proj", "ffn_up"},
     NamePair{"mlp.down_proj", "ffn_down"},
 };
 constexpr std::array kModelNames = {
@@ -40,7 +40,8 @@ Error unsupported(const GgufFile& file, const std::string& what) {
 
 class GgufTensors : public TensorSource {
  public:
-  GgufTensors(std::string file, std::vector<StoredTensor> tensors) : file_(std::move(file)), tensors_(std::move(tensors)) {
+  GgufTensors(std::string file, std::vector<StoredTensor> tensors)
+      : file_(std::move(file)), tensors_(std::move(tensors)) {
     for (const auto& tensor : tensors_) total_bytes_ += tensor.bytes.size();
   }
   // The tensors lie in this mapping, which lives as long as they do.
@@ -66,7 +67,8 @@ class GgufTensors : public TensorSource {
     if (mapping_) SLUICE_TRY(mapping_->check_unchanged());
     if (const auto* tensor = find(name)) return tensor;
     return Error{ErrorCode::kCorrupt, "'" + file_ + "' has no tensor '" +
-                                          gguf_tensor_name(name).value_or(std::string(name)) + "', which the model needs."};
+                                          gguf_tensor_name(name).value_or(std::string(name)) +
+                                          "', which the model needs."};
   }
 
   std::string file_;
@@ -78,7 +80,8 @@ class GgufTensors : public TensorSource {
 // Reads the keys of one architecture, "llama.block_count"; remembers nothing.
 class Keys {
  public:
-  Keys(const GgufFile& file, std::string_view architecture) : file_(file), prefix_(std::string(architecture) + ".") {}
+  Keys(const GgufFile& file, std::string_view architecture)
+      : file_(file), prefix_(std::string(architecture) + ".") {}
   std::string name(std::string_view key) const { return prefix_ + std::string(key); }
 
   Result<int> count(std::string_view key, std::optional<int64_t> absent = std::nullopt) const {
@@ -107,13 +110,15 @@ class Keys {
 
 Status read_rope(const GgufFile& file, const Keys& keys, ModelConfig& config) {
   RopeConfig& rope = config.rope;
-  // llama.cpp's converter permutes Q and K of Llama so that rotated pairs lie side by side; the others keep theirs.
+  // llama.cpp's converter permutes Q and K of Llama so that rotated pairs lie side by side; the others keep
+  // theirs.
   rope.style = config.architecture == "llama" ? RopeStyle::kInterleaved : RopeStyle::kHalf;
   SLUICE_ASSIGN(const auto theta, keys.number("rope.freq_base"));
   rope.theta = theta.value_or(10000.0F);
   SLUICE_ASSIGN(const int rotated, keys.count("rope.dimension_count", config.head_size));
   if (rotated != config.head_size) {
-    return unsupported(file, "rotates " + std::to_string(rotated) + " of " + std::to_string(config.head_size) +
+    return unsupported(file, "rotates " + std::to_string(rotated) + " of " +
+                                 std::to_string(config.head_size) +
                                  " dimensions of a head; only models that rotate all of them are served.");
   }
   SLUICE_ASSIGN(std::string type, keys.text("rope.scaling.type"));
@@ -127,7 +132,8 @@ Status read_rope(const GgufFile& file, const Keys& keys, ModelConfig& config) {
   } else if (type == "yarn") {
     rope.scaling = RopeScaling::kYarn;
   } else if (!type.empty() && type != "none") {
-    return unsupported(file, "scales its rotary positions by '" + log::safe(type) + "'; known are none, linear and yarn.");
+    return unsupported(
+        file, "scales its rotary positions by '" + log::safe(type) + "'; known are none, linear and yarn.");
   }
   if (rope.scaling != RopeScaling::kNone) rope.factor = factor.value_or(1.0F);
   if (rope.factor == 0.0F) {  // how some files write "none"
@@ -135,14 +141,16 @@ Status read_rope(const GgufFile& file, const Keys& keys, ModelConfig& config) {
     rope.scaling = RopeScaling::kNone;
   }
   if (rope.scaling == RopeScaling::kYarn) {
-    SLUICE_ASSIGN(rope.original_context, keys.count("rope.scaling.original_context_length", config.context_length));
+    SLUICE_ASSIGN(rope.original_context,
+                  keys.count("rope.scaling.original_context_length", config.context_length));
     SLUICE_ASSIGN(const auto beta_fast, keys.number("rope.scaling.yarn_beta_fast"));
     SLUICE_ASSIGN(const auto beta_slow, keys.number("rope.scaling.yarn_beta_slow"));
     SLUICE_ASSIGN(const auto attention, keys.number("rope.scaling.attn_factor"));
     rope.beta_fast = beta_fast.value_or(rope.beta_fast);
     rope.beta_slow = beta_slow.value_or(rope.beta_slow);
     // GGUF's factor multiplies YaRN's own (arXiv:2309.00071, section 3.4); ours replaces it.
-    if (attention && *attention != 1.0F) rope.attention_factor = *attention * (0.1F * std::log(rope.factor) + 1.0F);
+    if (attention && *attention != 1.0F)
+      rope.attention_factor = *attention * (0.1F * std::log(rope.factor) + 1.0F);
   }
   if (const auto* divisors = find_tensor(file.tensors(), "rope_freqs.weight")) {
     SLUICE_ASSIGN(rope.frequency_divisors, as_vector(*divisors, config.head_size / 2, file.file()));
@@ -184,7 +192,8 @@ std::optional<std::string> gguf_tensor_name(std::string_view name) {
   if (!stem.starts_with(kPrefix)) return std::nullopt;
   const std::string_view rest = stem.substr(kPrefix.size());
   const size_t end = rest.find('.');
-  if (end == 0 || end == std::string_view::npos || rest.find_first_not_of("0123456789") != end) return std::nullopt;
+  if (end == 0 || end == std::string_view::npos || rest.find_first_not_of("0123456789") != end)
+    return std::nullopt;
   for (const auto& pair : kLayerNames) {
     if (rest.substr(end + 1) != pair.hugging_face) continue;
     return "blk." + std::string(rest.substr(0, end)) + "." + std::string(pair.gguf) + std::string(kind);
@@ -194,24 +203,34 @@ std::optional<std::string> gguf_tensor_name(std::string_view name) {
 
 Result<ModelConfig> gguf_config(const GgufFile& file) {
   ModelConfig config;
+  SLUICE_ASSIGN(const auto pieces, file.integer("split.count"));
+  if (pieces.value_or(0) > 1) {
+    return unsupported(file, "is one of " + std::to_string(*pieces) +
+                                 " pieces of a split model; join them into one file first "
+                                 "(llama-gguf-split --merge).");
+  }
   SLUICE_ASSIGN(const auto architecture, file.text("general.architecture"));
   if (!architecture) return corrupt(file, "has no metadata key 'general.architecture'.");
   config.architecture = *architecture;
   if (config.architecture != "llama" && config.architecture != "qwen2" && config.architecture != "qwen3") {
-    return unsupported(file, "is of architecture '" + log::safe(config.architecture) + "'; known are llama, qwen2 and qwen3.");
+    return unsupported(file, "is of architecture '" + log::safe(config.architecture) +
+                                 "'; known are llama, qwen2 and qwen3.");
   }
   SLUICE_ASSIGN(const auto name, file.text("general.name"));
   config.name = name.value_or("");
 
   const Keys keys(file, config.architecture);
   SLUICE_ASSIGN(const int experts, keys.count("expert_count", 0));
-  if (experts > 0) return unsupported(file, "is a mixture of " + std::to_string(experts) + " experts; only dense models are served.");
+  if (experts > 0)
+    return unsupported(
+        file, "is a mixture of " + std::to_string(experts) + " experts; only dense models are served.");
   SLUICE_ASSIGN(config.layers, keys.count("block_count"));
   SLUICE_ASSIGN(config.width, keys.count("embedding_length"));
   SLUICE_ASSIGN(config.mlp_width, keys.count("feed_forward_length"));
   SLUICE_ASSIGN(config.context_length, keys.count("context_length"));
   SLUICE_ASSIGN(const auto epsilon, keys.number("attention.layer_norm_rms_epsilon"));
-  if (!epsilon) return corrupt(file, "has no metadata key '" + keys.name("attention.layer_norm_rms_epsilon") + "'.");
+  if (!epsilon)
+    return corrupt(file, "has no metadata key '" + keys.name("attention.layer_norm_rms_epsilon") + "'.");
   config.norm_eps = *epsilon;
   SLUICE_TRY(read_heads(file, keys, config));
   SLUICE_TRY(read_rope(file, keys, config));
@@ -223,7 +242,8 @@ Result<ModelConfig> gguf_config(const GgufFile& file) {
   }
   const auto* embedding = find_tensor(file.tensors(), "token_embd.weight");
   if (embedding == nullptr) return corrupt(file, "has no tensor 'token_embd.weight'.");
-  if (embedding->rows > INT32_MAX) return corrupt(file, "has an embedding of " + std::to_string(embedding->rows) + " rows.");
+  if (embedding->rows > INT32_MAX)
+    return corrupt(file, "has an embedding of " + std::to_string(embedding->rows) + " rows.");
   config.vocabulary = static_cast<int>(embedding->rows);
   config.tied_embedding = find_tensor(file.tensors(), "output.weight") == nullptr;
   return config;
@@ -233,11 +253,13 @@ Result<ModelFiles> read_gguf(std::span<const std::byte> bytes, const std::string
   SLUICE_ASSIGN(auto file, GgufFile::parse(bytes, name));
   ModelFiles files;
   SLUICE_ASSIGN(files.config, gguf_config(file));
-  if (auto status = check(files.config); !status) return corrupt(file, "cannot be served: " + status.error().message);
+  if (auto status = check(files.config); !status)
+    return corrupt(file, "cannot be served: " + status.error().message);
   SLUICE_ASSIGN(files.tokenizer, gguf_tokenizer(file));
   const auto& vocabulary = files.tokenizer.vocabulary;
   if (vocabulary && vocabulary->tokens.size() > static_cast<size_t>(files.config.vocabulary)) {
-    return corrupt(file, "has " + std::to_string(vocabulary->tokens.size()) + " tokens, but its embedding has only " +
+    return corrupt(file, "has " + std::to_string(vocabulary->tokens.size()) +
+                             " tokens, but its embedding has only " +
                              std::to_string(files.config.vocabulary) + " rows.");
   }
   files.tensors = std::make_unique<GgufTensors>(name, file.take_tensors());

@@ -1,5 +1,5 @@
-// Gives a GGUF's keys and tensors their meaning: the model's configuration, its tokenizer, and its tensors by their
-// Hugging Face names. Source of the keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and
+// Gives a GGUF's keys and tensors their meaning: the model's configuration, its tokenizer, and its tensors by
+// their Hugging Face names. Source of the keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and
 // https://github.com/ggml-org/llama.cpp/blob/master/gguf-py/gguf/constants.py.
 #pragma once
 

@@ -10,9 +10,9 @@ namespace {
 
 constexpr int32_t kControlToken = 3;
 
-// Control tokens that end an answer whatever the file's own keys say: a GGUF carries one or two ids, where the model's
-// generation_config.json lists them all. Same idea as in llama.cpp's llama-vocab.cpp.
-constexpr std::array<std::string_view, 6> kEndTexts = {"<|im_end|>", "<|eot_id|>",     "<|eom_id|>",
+// Control tokens that end an answer whatever the file's own keys say: a GGUF carries one or two ids, where
+// the model's generation_config.json lists them all. Same idea as in llama.cpp's llama-vocab.cpp.
+constexpr std::array<std::string_view, 6> kEndTexts = {"<|im_end|>", "<|eot_id|>",    "<|eom_id|>",
                                                        "<|end|>",    "<end_of_turn>", "<|endoftext|>"};
 
 Error corrupt(const GgufFile& file, const std::string& what) {
@@ -25,8 +25,8 @@ Result<int32_t> token_id(const GgufFile& file, std::string_view key, size_t toke
   // Some converters write "none" as all ones.
   if (!id || *id == -1 || *id == static_cast<int64_t>(UINT32_MAX)) return -1;
   if (*id < 0 || *id >= static_cast<int64_t>(token_count)) {
-    return corrupt(file, "has " + std::string(key) + " = " + std::to_string(*id) + " among " + std::to_string(token_count) +
-                             " tokens.");
+    return corrupt(file, "has " + std::string(key) + " = " + std::to_string(*id) + " among " +
+                             std::to_string(token_count) + " tokens.");
   }
   return static_cast<int32_t>(*id);
 }
@@ -61,10 +61,11 @@ Status read_special_tokens(const GgufFile& file, const GgufVocabulary& vocabular
 // Arrays that run beside the tokens are as long as they, or absent.
 Status check_lengths(const GgufFile& file, const GgufVocabulary& vocabulary) {
   const size_t count = vocabulary.tokens.size();
-  for (const auto& [name, size] : {std::pair{"token_type", vocabulary.types.size()}, std::pair{"scores", vocabulary.scores.size()}}) {
+  for (const auto& [name, size] :
+       {std::pair{"token_type", vocabulary.types.size()}, std::pair{"scores", vocabulary.scores.size()}}) {
     if (size == 0 || size == count) continue;
-    return corrupt(file, "has " + std::to_string(size) + " values of tokenizer.ggml." + name + " for " + std::to_string(count) +
-                             " tokens.");
+    return corrupt(file, "has " + std::to_string(size) + " values of tokenizer.ggml." + name + " for " +
+                             std::to_string(count) + " tokens.");
   }
   return {};
 }
@@ -91,7 +92,8 @@ Result<TokenizerSource> gguf_tokenizer(const GgufFile& file) {
 
   // Defaults where the file is silent: those of the tokenizers that it names.
   const bool sentence_piece = vocabulary.model == "llama";
-  const bool llama3 = vocabulary.pre == "llama-bpe" || vocabulary.pre == "llama3" || vocabulary.pre == "llama-v3";
+  const bool llama3 =
+      vocabulary.pre == "llama-bpe" || vocabulary.pre == "llama3" || vocabulary.pre == "llama-v3";
   SLUICE_ASSIGN(const auto add_bos, file.boolean("tokenizer.ggml.add_bos_token"));
   SLUICE_ASSIGN(const auto add_eos, file.boolean("tokenizer.ggml.add_eos_token"));
   SLUICE_ASSIGN(const auto add_space, file.boolean("tokenizer.ggml.add_space_prefix"));

@@ -19,7 +19,8 @@ std::string header(const FetchResponse& answer, const char* name) {
 }
 
 int64_t parse_size(const std::string& text) {
-  if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != std::string::npos) return -1;
+  if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != std::string::npos)
+    return -1;
   return std::stoll(text);
 }
 
@@ -34,7 +35,9 @@ bool is_hex(std::string_view text, size_t length) {
   return text.size() == length && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-bool is_redirect(int status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
+bool is_redirect(int status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
 
 }  // namespace
 
@@ -49,7 +52,8 @@ std::map<std::string, std::string> Hub::headers() const {
 }
 
 std::string Hub::file_url(const std::string& commit, const std::string& file) const {
-  return endpoint_ + "/" + repository_ + "/resolve/" + percent_encode(commit, false) + "/" + percent_encode(file, true);
+  return endpoint_ + "/" + repository_ + "/resolve/" + percent_encode(commit, false) + "/" +
+         percent_encode(file, true);
 }
 
 Result<HubListing> Hub::list(const std::string& revision, int attempts) const {
@@ -67,7 +71,8 @@ Result<HubListing> Hub::list(const std::string& revision, int attempts) const {
   HubListing listing;
   SLUICE_ASSIGN(const auto commit, fields.text("sha"));
   listing.commit = commit.value_or("");
-  if (!is_commit(listing.commit)) return Error{ErrorCode::kIo, "The hub's answer at " + source + " names no commit."};
+  if (!is_commit(listing.commit))
+    return Error{ErrorCode::kIo, "The hub's answer at " + source + " names no commit."};
   const auto* siblings = fields.find("siblings");
   if (siblings == nullptr || !siblings->is_array() || siblings->size() > HubLimits::kMaxFiles) {
     return Error{ErrorCode::kIo, "The hub's answer at " + source + " has no list of files, or one beyond " +
@@ -91,10 +96,12 @@ Result<HubFileFacts> Hub::facts(const std::string& commit, const std::string& fi
   request.follow_redirects = false;                 // the hub's own headers come with the redirect
   FetchResponse answer;
   for (int redirects = 0;; ++redirects) {
-    SLUICE_ASSIGN(answer, fetch_with_retries(request, fetcher_, {options_.attempts, options_.retry_backoff_ms, nullptr}));
+    SLUICE_ASSIGN(answer, fetch_with_retries(request, fetcher_,
+                                             {options_.attempts, options_.retry_backoff_ms, nullptr}));
     // A renamed repository redirects within the hub, by a path alone; only that is followed.
     const std::string location = header(answer, "location");
-    const bool within = is_redirect(answer.status) && location.starts_with('/') && !location.starts_with("//");
+    const bool within =
+        is_redirect(answer.status) && location.starts_with('/') && !location.starts_with("//");
     if (!within || !header(answer, "x-linked-etag").empty() || redirects == HubLimits::kMaxRedirects) break;
     const size_t path = endpoint_.find('/', endpoint_.find("://") + 3);
     request.url = endpoint_.substr(0, path) + location;
@@ -105,7 +112,8 @@ Result<HubFileFacts> Hub::facts(const std::string& commit, const std::string& fi
   const std::string linked = header(answer, "x-linked-etag");
   facts.etag = bare_etag(linked.empty() ? header(answer, "etag") : linked);
   if (!HubCache::is_safe_etag(facts.etag)) {
-    return Error{ErrorCode::kIo, "The hub gives no usable ETag for '" + file + "' at " + public_url(request.url) + "."};
+    return Error{ErrorCode::kIo,
+                 "The hub gives no usable ETag for '" + file + "' at " + public_url(request.url) + "."};
   }
   facts.size = parse_size(header(answer, "x-linked-size"));
   if (facts.size < 0 && answer.status == 200) facts.size = parse_size(header(answer, "content-length"));
@@ -122,24 +130,28 @@ Error Hub::explain(const FetchResponse& answer, const std::string& what) const {
     return {ErrorCode::kUnauthorized, "The model " + place + " is gated: accept its terms at " + page +
                                           ", then set HF_TOKEN to a token of that account."};
   }
-  if (code == "RevisionNotFound") return {ErrorCode::kNotFound, "The model " + place + " has no " + what + "."};
+  if (code == "RevisionNotFound")
+    return {ErrorCode::kNotFound, "The model " + place + " has no " + what + "."};
   if (code == "EntryNotFound") return {ErrorCode::kNotFound, "The model " + place + " has no " + what + "."};
   if (answer.status == 401 && options_.token.empty()) {
-    return {ErrorCode::kUnauthorized, "There is no model " + place + ", or it is private: check the name, or set HF_TOKEN to a "
-                                      "token that may read it."};
+    return {ErrorCode::kUnauthorized, "There is no model " + place +
+                                          ", or it is private: check the name, or set HF_TOKEN to a "
+                                          "token that may read it."};
   }
   if (answer.status == 401) {
     return {ErrorCode::kUnauthorized, "The token in HF_TOKEN is not valid, or may not read " + place + "."};
   }
   if (answer.status == 403) {
-    return {ErrorCode::kUnauthorized, "Access to " + place + " is refused: accept the model's terms at " + page +
+    return {ErrorCode::kUnauthorized, "Access to " + place + " is refused: accept the model's terms at " +
+                                          page +
                                           " if it has any, and set HF_TOKEN to a token of that account."};
   }
   if (answer.status == 404) {
-    return {ErrorCode::kNotFound, "There is no model " + place + ", or it has no " + what + ": check the name and the revision."};
+    return {ErrorCode::kNotFound,
+            "There is no model " + place + ", or it has no " + what + ": check the name and the revision."};
   }
-  return {ErrorCode::kIo, "The hub answered with status " + std::to_string(answer.status) + " when asked for " + what + " of " +
-                              place + "."};
+  return {ErrorCode::kIo, "The hub answered with status " + std::to_string(answer.status) +
+                              " when asked for " + what + " of " + place + "."};
 }
 
 }  // namespace sluice

@@ -1,6 +1,7 @@
-// The Hugging Face hub's protocol, as far as serving a model needs it: which files a revision has, what each file's content is
-// called, and what a refusal means. Source: https://huggingface.co/docs/hub/api and the huggingface_hub package. Every name
-// that the server sends is judged before it is believed. The token goes to the hub's own endpoint only. Any thread.
+// The Hugging Face hub's protocol, as far as serving a model needs it: which files a revision has, what each
+// file's content is called, and what a refusal means. Source: https://huggingface.co/docs/hub/api and the
+// huggingface_hub package. Every name that the server sends is judged before it is believed. The token goes
+// to the hub's own endpoint only. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -26,10 +27,10 @@ struct HubListing {
 };
 
 struct HubFileFacts {
-  std::string etag;          // safe as a file name
-  int64_t size = -1;         // -1: the server did not say
-  std::string sha256;        // when the etag is one
-  std::string git_blob;      // when the etag is one
+  std::string etag;      // safe as a file name
+  int64_t size = -1;     // -1: the server did not say
+  std::string sha256;    // when the etag is one
+  std::string git_blob;  // when the etag is one
 };
 
 class Hub {

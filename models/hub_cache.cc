@@ -18,14 +18,17 @@ namespace fs = std::filesystem;
 std::string folder_name(const std::string& repository) {
   std::string name = "models--";
   for (const char c : repository) {
-    if (c == '/') name += "--";
-    else name.push_back(c);
+    if (c == '/')
+      name += "--";
+    else
+      name.push_back(c);
   }
   return name;
 }
 
 Error io_error(const std::string& path, const std::error_code& error) {
-  return {ErrorCode::kIo, "Cannot write '" + path + "': " + error.message() + ". The cache directory must be writable."};
+  return {ErrorCode::kIo,
+          "Cannot write '" + path + "': " + error.message() + ". The cache directory must be writable."};
 }
 
 // A name beside `path` that no other process or thread uses.
@@ -40,9 +43,15 @@ HubCache::HubCache(const std::string& cache_directory, const std::string& reposi
     : folder_((fs::path(cache_directory) / folder_name(repository)).string()),
       locks_((fs::path(cache_directory) / ".locks" / folder_name(repository)).string()) {}
 
-std::string HubCache::blob_path(const std::string& etag) const { return folder_ + "/blobs/" + etag; }
-std::string HubCache::lock_path(const std::string& etag) const { return locks_ + "/" + etag + ".lock"; }
-std::string HubCache::snapshot_path(const std::string& commit) const { return folder_ + "/snapshots/" + commit; }
+std::string HubCache::blob_path(const std::string& etag) const {
+  return folder_ + "/blobs/" + etag;
+}
+std::string HubCache::lock_path(const std::string& etag) const {
+  return locks_ + "/" + etag + ".lock";
+}
+std::string HubCache::snapshot_path(const std::string& commit) const {
+  return folder_ + "/snapshots/" + commit;
+}
 
 bool HubCache::has_file(const std::string& commit, const std::string& file) const {
   std::error_code error;
@@ -52,7 +61,8 @@ bool HubCache::has_file(const std::string& commit, const std::string& file) cons
 std::vector<std::string> HubCache::files_of(const std::string& commit) const {
   std::vector<std::string> files;
   std::error_code error;
-  for (fs::directory_iterator at(snapshot_path(commit), error), end; !error && at != end; at.increment(error)) {
+  for (fs::directory_iterator at(snapshot_path(commit), error), end; !error && at != end;
+       at.increment(error)) {
     if (at->is_regular_file(error)) files.push_back(at->path().filename().string());
   }
   std::sort(files.begin(), files.end());
@@ -101,7 +111,8 @@ Status HubCache::link(const std::string& commit, const std::string& file, const 
 bool HubCache::is_safe_etag(std::string_view etag) {
   return !etag.empty() && etag.size() <= 128 && etag.front() != '.' &&
          std::all_of(etag.begin(), etag.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.';
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+                  c == '_' || c == '.';
          });
 }
 

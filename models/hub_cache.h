@@ -3,8 +3,8 @@
 //   models--org--name/blobs/<etag>                 a file's bytes, named by their hash
 //   models--org--name/snapshots/<commit>/<file>    -> ../../blobs/<etag>
 //   .locks/models--org--name/<etag>.lock           held while a blob is written
-// Source: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. Every file appears whole: written elsewhere, then
-// renamed. Names come in checked (models/model_name.h). Any thread.
+// Source: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. Every file appears whole: written
+// elsewhere, then renamed. Names come in checked (models/model_name.h). Any thread.
 #pragma once
 
 #include <string>

@@ -18,7 +18,9 @@ using nlohmann::json;
 constexpr size_t kMaxTokenizerBytes = 256 << 20;
 constexpr size_t kMaxTextBytes = 16 << 20;
 
-Error corrupt(const std::string& file, const std::string& what) { return {ErrorCode::kCorrupt, "'" + file + "' " + what}; }
+Error corrupt(const std::string& file, const std::string& what) {
+  return {ErrorCode::kCorrupt, "'" + file + "' " + what};
+}
 
 // Empty when there is no such file.
 Result<std::string> read_if_there(const std::filesystem::path& path, size_t max_bytes) {
@@ -58,26 +60,31 @@ Status read_chat_template(const json& object, const std::string& file, std::stri
   }
   if (!value->is_array()) return corrupt(file, "has a chat_template that is neither a text nor a list.");
   for (const auto& named : *value) {
-    if (!named.is_object() || !named.contains("name") || !named.contains("template") || !named["template"].is_string()) {
+    if (!named.is_object() || !named.contains("name") || !named.contains("template") ||
+        !named["template"].is_string()) {
       return corrupt(file, "has a list of chat templates with an entry that has no name or no template.");
     }
-    if (chat_template.empty() || named["name"] == "default") chat_template = named["template"].get<std::string>();
+    if (chat_template.empty() || named["name"] == "default")
+      chat_template = named["template"].get<std::string>();
     if (named["name"] == "default") break;
   }
   return {};
 }
 
 // The ids under `key`, one or a list, go to `ids`.
-Status read_ids(const json& object, const std::string& file, const char* key, int vocabulary, std::vector<int32_t>& ids) {
+Status read_ids(const json& object, const std::string& file, const char* key, int vocabulary,
+                std::vector<int32_t>& ids) {
   const auto value = object.find(key);
   if (value == object.end() || value->is_null()) return {};
   const json list = value->is_array() ? *value : json::array({*value});
   for (const auto& id : list) {
-    if (!id.is_number_integer()) return corrupt(file, std::string("has a ") + key + " that is not an integer.");
+    if (!id.is_number_integer())
+      return corrupt(file, std::string("has a ") + key + " that is not an integer.");
     const auto number = id.get<int64_t>();
     if (number == -1) continue;  // how some files write "none"
     if (number < 0 || number >= vocabulary) {
-      return corrupt(file, std::string("has ") + key + " " + id.dump() + " in a vocabulary of " + std::to_string(vocabulary) + ".");
+      return corrupt(file, std::string("has ") + key + " " + id.dump() + " in a vocabulary of " +
+                               std::to_string(vocabulary) + ".");
     }
     ids.push_back(static_cast<int32_t>(number));
   }
@@ -85,7 +92,8 @@ Status read_ids(const json& object, const std::string& file, const char* key, in
 }
 
 // transformers 4 lists the special tokens' ids here: {"2": {"content": "<|im_end|>", …}, …}.
-void read_end_id(const json& tokenizer_config, const std::string& eos_token, int vocabulary, std::vector<int32_t>& ids) {
+void read_end_id(const json& tokenizer_config, const std::string& eos_token, int vocabulary,
+                 std::vector<int32_t>& ids) {
   const auto added = tokenizer_config.find("added_tokens_decoder");
   if (eos_token.empty() || added == tokenizer_config.end() || !added->is_object()) return;
   for (const auto& [id, token] : added->items()) {
@@ -110,7 +118,8 @@ Status read_generation(const json& object, const std::string& file, GenerationDe
     SLUICE_ASSIGN(const auto number, fields.number(knob.key));
     if (!number) continue;
     if (*number < knob.least || *number > knob.most) {
-      return corrupt(file, std::string("has a ") + knob.key + " of " + std::to_string(*number) + ", which is out of range.");
+      return corrupt(file, std::string("has a ") + knob.key + " of " + std::to_string(*number) +
+                               ", which is out of range.");
     }
     *knob.value = static_cast<float>(*number);
   }
@@ -121,7 +130,8 @@ Status read_generation(const json& object, const std::string& file, GenerationDe
 
 }  // namespace
 
-Status read_hugging_face_texts(const HuggingFaceTexts& texts, const std::string& directory, ModelFiles& files) {
+Status read_hugging_face_texts(const HuggingFaceTexts& texts, const std::string& directory,
+                               ModelFiles& files) {
   const auto object_of = [&](const std::string& text, const char* name) -> Result<json> {
     return text.empty() ? Result<json>(json::object()) : parse_json_object(text, directory + "/" + name);
   };
@@ -134,20 +144,23 @@ Status read_hugging_face_texts(const HuggingFaceTexts& texts, const std::string&
   read_special_tokens(tokenizer_config, tokenizer);
   read_special_tokens(special, tokenizer);
   if (texts.chat_template.empty()) {
-    SLUICE_TRY(read_chat_template(tokenizer_config, directory + "/tokenizer_config.json", tokenizer.chat_template));
+    SLUICE_TRY(
+        read_chat_template(tokenizer_config, directory + "/tokenizer_config.json", tokenizer.chat_template));
   } else {
     tokenizer.chat_template = texts.chat_template;
   }
 
   const int vocabulary = files.config.vocabulary;
   std::vector<int32_t> bos_ids;
-  for (const auto& [object, name] : {std::pair{&generation, "/generation_config.json"}, std::pair{&config, "/config.json"}}) {
+  for (const auto& [object, name] :
+       {std::pair{&generation, "/generation_config.json"}, std::pair{&config, "/config.json"}}) {
     SLUICE_TRY(read_ids(*object, directory + name, "eos_token_id", vocabulary, tokenizer.eos_ids));
     SLUICE_TRY(read_ids(*object, directory + name, "bos_token_id", vocabulary, bos_ids));
   }
   read_end_id(tokenizer_config, tokenizer.eos_token, vocabulary, tokenizer.eos_ids);
   std::sort(tokenizer.eos_ids.begin(), tokenizer.eos_ids.end());
-  tokenizer.eos_ids.erase(std::unique(tokenizer.eos_ids.begin(), tokenizer.eos_ids.end()), tokenizer.eos_ids.end());
+  tokenizer.eos_ids.erase(std::unique(tokenizer.eos_ids.begin(), tokenizer.eos_ids.end()),
+                          tokenizer.eos_ids.end());
   if (!bos_ids.empty()) tokenizer.bos_id = bos_ids.front();
   return read_generation(generation, directory + "/generation_config.json", files.generation);
 }
@@ -157,17 +170,20 @@ Result<ModelFiles> open_hugging_face_directory(const std::string& path) {
   HuggingFaceTexts texts;
   SLUICE_ASSIGN(texts.config, read_if_there(directory / "config.json", kMaxTextBytes));
   if (texts.config.empty()) {
-    return Error{ErrorCode::kNotFound, "'" + path + "' has no config.json, so it is not a Hugging Face model directory."};
+    return Error{ErrorCode::kNotFound,
+                 "'" + path + "' has no config.json, so it is not a Hugging Face model directory."};
   }
   ModelFiles files;
   files.path = path;
   SLUICE_ASSIGN(files.config, parse_hugging_face_config(texts.config, (directory / "config.json").string()));
   SLUICE_ASSIGN(texts.generation_config, read_if_there(directory / "generation_config.json", kMaxTextBytes));
   SLUICE_ASSIGN(texts.tokenizer_config, read_if_there(directory / "tokenizer_config.json", kMaxTextBytes));
-  SLUICE_ASSIGN(texts.special_tokens_map, read_if_there(directory / "special_tokens_map.json", kMaxTextBytes));
+  SLUICE_ASSIGN(texts.special_tokens_map,
+                read_if_there(directory / "special_tokens_map.json", kMaxTextBytes));
   SLUICE_ASSIGN(texts.chat_template, read_if_there(directory / "chat_template.jinja", kMaxTextBytes));
   SLUICE_TRY(read_hugging_face_texts(texts, path, files));
-  SLUICE_ASSIGN(files.tokenizer.tokenizer_json, read_if_there(directory / "tokenizer.json", kMaxTokenizerBytes));
+  SLUICE_ASSIGN(files.tokenizer.tokenizer_json,
+                read_if_there(directory / "tokenizer.json", kMaxTokenizerBytes));
   SLUICE_ASSIGN(files.tensors, open_safetensors(path));
   if (!files.tensors->has("lm_head.weight")) files.config.tied_embedding = true;
   return files;

@@ -24,7 +24,9 @@ constexpr std::array kArchitectures = {
     KnownArchitecture{"Qwen3ForCausalLM", "qwen3", "qwen3"},
 };
 
-Error corrupt(const std::string& file, const std::string& what) { return {ErrorCode::kCorrupt, "'" + file + "' " + what}; }
+Error corrupt(const std::string& file, const std::string& what) {
+  return {ErrorCode::kCorrupt, "'" + file + "' " + what};
+}
 Error unsupported(const std::string& file, const std::string& what) {
   return {ErrorCode::kUnsupported, "'" + file + "' " + what};
 }
@@ -43,16 +45,20 @@ Result<KnownArchitecture> read_architecture(const JsonFields& fields) {
     if (name == known.class_name || name == known.model_type) return known;
   }
   if (name.empty()) return corrupt(fields.file(), "names no architecture.");
-  return unsupported(fields.file(), "is for a model of architecture '" + log::safe(name) +
-                                        "'; known are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM.");
+  return unsupported(
+      fields.file(),
+      "is for a model of architecture '" + log::safe(name) +
+          "'; known are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM.");
 }
 
-Result<int> read_count(const JsonFields& fields, std::string_view key, std::optional<int64_t> absent = std::nullopt) {
+Result<int> read_count(const JsonFields& fields, std::string_view key,
+                       std::optional<int64_t> absent = std::nullopt) {
   SLUICE_ASSIGN(auto value, fields.integer(key));
   if (!value) value = absent;
   if (!value) return corrupt(fields.file(), "has no field '" + std::string(key) + "'.");
   if (*value < 0 || *value > INT32_MAX) {
-    return corrupt(fields.file(), "has " + std::string(key) + " = " + std::to_string(*value) + ", which is out of range.");
+    return corrupt(fields.file(),
+                   "has " + std::string(key) + " = " + std::to_string(*value) + ", which is out of range.");
   }
   return static_cast<int>(*value);
 }
@@ -64,15 +70,17 @@ Result<float> read_number(const JsonFields& fields, std::string_view key, float 
 
 // YaRN's factor on cos and sin (arXiv:2309.00071, section 3.4), with the two exponents that DeepSeek added.
 float yarn_attention(float factor, double mscale) {
-  return factor <= 1.0F ? 1.0F : static_cast<float>(0.1 * mscale * std::log(static_cast<double>(factor)) + 1.0);
+  return factor <= 1.0F ? 1.0F
+                        : static_cast<float>(0.1 * mscale * std::log(static_cast<double>(factor)) + 1.0);
 }
 
 Status read_yarn(const JsonFields& fields, ModelConfig& config) {
   RopeConfig& rope = config.rope;
-  SLUICE_ASSIGN(rope.original_context, read_count(fields, "original_max_position_embeddings", config.context_length));
-  const float ratio = rope.original_context > 0
-                          ? static_cast<float>(config.context_length) / static_cast<float>(rope.original_context)
-                          : 1.0F;
+  SLUICE_ASSIGN(rope.original_context,
+                read_count(fields, "original_max_position_embeddings", config.context_length));
+  const float ratio = rope.original_context > 0 ? static_cast<float>(config.context_length) /
+                                                      static_cast<float>(rope.original_context)
+                                                : 1.0F;
   SLUICE_ASSIGN(rope.factor, read_number(fields, "factor", ratio));
   SLUICE_ASSIGN(rope.beta_fast, read_number(fields, "beta_fast", rope.beta_fast));
   SLUICE_ASSIGN(rope.beta_slow, read_number(fields, "beta_slow", rope.beta_slow));
@@ -85,10 +93,12 @@ Status read_yarn(const JsonFields& fields, ModelConfig& config) {
     rope.attention_factor = yarn_attention(rope.factor, *mscale) / yarn_attention(rope.factor, *mscale_all);
   }
   SLUICE_ASSIGN(const auto truncate, fields.boolean("truncate"));
-  if (!truncate.value_or(true)) return unsupported(fields.file(), "asks for YaRN without truncation, which is not known here.");
+  if (!truncate.value_or(true))
+    return unsupported(fields.file(), "asks for YaRN without truncation, which is not known here.");
   // Models whose config leaves the context at what they were trained for, and say by how much to stretch it.
   const double stretched = static_cast<double>(rope.original_context) * static_cast<double>(rope.factor);
-  if (stretched > config.context_length && stretched <= INT32_MAX) config.context_length = static_cast<int>(stretched);
+  if (stretched > config.context_length && stretched <= INT32_MAX)
+    config.context_length = static_cast<int>(stretched);
   return {};
 }
 
@@ -109,11 +119,13 @@ Status read_rope(const JsonFields& fields, ModelConfig& config) {
   if (!object->is_object()) return fields.wrong_kind(key, "an object");
   const JsonFields scaling(*object, fields.file());
   if (scaling.find("full_attention") != nullptr || scaling.find("sliding_attention") != nullptr) {
-    return unsupported(fields.file(), "has different rope parameters for different layers, which is not known here.");
+    return unsupported(fields.file(),
+                       "has different rope parameters for different layers, which is not known here.");
   }
   SLUICE_ASSIGN(rope.theta, read_number(scaling, "rope_theta", rope.theta));
   SLUICE_ASSIGN(const float scaling_rotated, read_number(scaling, "partial_rotary_factor", rotated));
-  if (scaling_rotated != 1.0F) return unsupported(fields.file(), "rotates only a part of each head, which is not known here.");
+  if (scaling_rotated != 1.0F)
+    return unsupported(fields.file(), "rotates only a part of each head, which is not known here.");
 
   SLUICE_ASSIGN(auto type, scaling.text("rope_type"));
   if (!type) {
@@ -126,8 +138,10 @@ Status read_rope(const JsonFields& fields, ModelConfig& config) {
   } else if (*type == "llama3") {
     rope.scaling = RopeScaling::kLlama3;
     SLUICE_ASSIGN(rope.factor, read_number(scaling, "factor", 0.0F));
-    SLUICE_ASSIGN(rope.low_frequency_factor, read_number(scaling, "low_freq_factor", rope.low_frequency_factor));
-    SLUICE_ASSIGN(rope.high_frequency_factor, read_number(scaling, "high_freq_factor", rope.high_frequency_factor));
+    SLUICE_ASSIGN(rope.low_frequency_factor,
+                  read_number(scaling, "low_freq_factor", rope.low_frequency_factor));
+    SLUICE_ASSIGN(rope.high_frequency_factor,
+                  read_number(scaling, "high_freq_factor", rope.high_frequency_factor));
     SLUICE_ASSIGN(rope.original_context, read_count(scaling, "original_max_position_embeddings"));
   } else if (*type == "yarn") {
     rope.scaling = RopeScaling::kYarn;
@@ -153,8 +167,9 @@ Status read_sliding_window(const JsonFields& fields, std::string_view model_type
     windowed = static_cast<int>(std::count(types->begin(), types->end(), "sliding_attention"));
   }
   if (windowed != 0 && windowed != config.layers) {
-    return unsupported(fields.file(), "gives " + std::to_string(windowed) + " of " + std::to_string(config.layers) +
-                                          " layers a sliding window; only the same window for all is served.");
+    return unsupported(fields.file(),
+                       "gives " + std::to_string(windowed) + " of " + std::to_string(config.layers) +
+                           " layers a sliding window; only the same window for all is served.");
   }
   if (windowed > 0) config.sliding_window = window;
   return {};
@@ -163,7 +178,8 @@ Status read_sliding_window(const JsonFields& fields, std::string_view model_type
 Status refuse_what_is_not_served(const JsonFields& fields) {
   if (const auto* quantization = fields.find("quantization_config")) {
     std::string method = "an unnamed method";
-    if (quantization->is_object() && quantization->contains("quant_method") && (*quantization)["quant_method"].is_string()) {
+    if (quantization->is_object() && quantization->contains("quant_method") &&
+        (*quantization)["quant_method"].is_string()) {
       method = "'" + log::safe((*quantization)["quant_method"].get_ref<const std::string&>()) + "'";
     }
     return unsupported(fields.file(), "says that the weights are quantised by " + method +
@@ -171,7 +187,8 @@ Status refuse_what_is_not_served(const JsonFields& fields) {
   }
   for (const char* key : {"attention_bias", "mlp_bias"}) {
     SLUICE_ASSIGN(const auto bias, fields.boolean(key));
-    if (bias.value_or(false)) return unsupported(fields.file(), std::string("has ") + key + ", which is not known here.");
+    if (bias.value_or(false))
+      return unsupported(fields.file(), std::string("has ") + key + ", which is not known here.");
   }
   return {};
 }
@@ -180,7 +197,8 @@ Status read_activation(const JsonFields& fields, ModelConfig& config) {
   SLUICE_ASSIGN(const auto name, fields.text("hidden_act"));
   if (!name || *name == "silu" || *name == "swish") return {};
   if (*name != "gelu_pytorch_tanh") {
-    return unsupported(fields.file(), "has hidden_act '" + log::safe(*name) + "'; known are silu and gelu_pytorch_tanh.");
+    return unsupported(fields.file(),
+                       "has hidden_act '" + log::safe(*name) + "'; known are silu and gelu_pytorch_tanh.");
   }
   config.activation = Activation::kGeluTanh;
   return {};
@@ -203,7 +221,8 @@ Result<ModelConfig> parse_hugging_face_config(std::string_view text, const std::
   SLUICE_ASSIGN(config.query_heads, read_count(fields, "num_attention_heads"));
   SLUICE_ASSIGN(config.kv_heads, read_count(fields, "num_key_value_heads", config.query_heads));
   const int even_share = config.query_heads > 0 ? config.width / config.query_heads : 0;
-  SLUICE_ASSIGN(config.head_size, read_count(fields, "head_dim", architecture.ours == "qwen3" ? 128 : even_share));
+  SLUICE_ASSIGN(config.head_size,
+                read_count(fields, "head_dim", architecture.ours == "qwen3" ? 128 : even_share));
   SLUICE_ASSIGN(config.mlp_width, read_count(fields, "intermediate_size"));
   SLUICE_ASSIGN(config.vocabulary, read_count(fields, "vocab_size"));
   SLUICE_ASSIGN(config.context_length, read_count(fields, "max_position_embeddings"));
@@ -213,7 +232,8 @@ Result<ModelConfig> parse_hugging_face_config(std::string_view text, const std::
   SLUICE_TRY(read_activation(fields, config));
   SLUICE_TRY(read_rope(fields, config));
   SLUICE_TRY(read_sliding_window(fields, architecture.model_type, config));
-  if (auto status = check(config); !status) return corrupt(file, "cannot be served: " + status.error().message);
+  if (auto status = check(config); !status)
+    return corrupt(file, "cannot be served: " + status.error().message);
   return config;
 }
 

@@ -22,8 +22,10 @@ bool nests_deeper_than(std::string_view text, int limit) {
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        in_string = false;
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
@@ -44,7 +46,8 @@ Result<json> parse_json(std::string_view text, const std::string& file, JsonLimi
   std::set<std::string> keys;
   std::string twice;
   const auto note_key = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (event == json::parse_event_t::key && depth == 1 && !keys.insert(parsed.get_ref<const std::string&>()).second) {
+    if (event == json::parse_event_t::key && depth == 1 &&
+        !keys.insert(parsed.get_ref<const std::string&>()).second) {
       twice = parsed.get_ref<const std::string&>();
     }
     return true;

@@ -1,5 +1,5 @@
-// JSON from outside, for the readers of model folders and of the hub's answers: bounded parsing, and typed access that
-// answers a wrong type with a sentence naming file and field. Values only; any thread.
+// JSON from outside, for the readers of model folders and of the hub's answers: bounded parsing, and typed
+// access that answers a wrong type with a sentence naming file and field. Values only; any thread.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ struct JsonLimits {
 // kCorrupt when `text` is not JSON, or nests deeper than the limit. `file` names it in messages.
 Result<nlohmann::json> parse_json(std::string_view text, const std::string& file, JsonLimits limits = {});
 // The same, and an object.
-Result<nlohmann::json> parse_json_object(std::string_view text, const std::string& file, JsonLimits limits = {});
+Result<nlohmann::json> parse_json_object(std::string_view text, const std::string& file,
+                                         JsonLimits limits = {});
 
 // Fields of one JSON object; both must outlive this. An absent field and null are the same: nullopt.
 class JsonFields {

@@ -73,7 +73,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-MappedFile::~MappedFile() { release(); }
+MappedFile::~MappedFile() {
+  release();
+}
 
 void MappedFile::release() {
   if (begin_ != nullptr) ::munmap(const_cast<std::byte*>(begin_), size_);
@@ -84,16 +86,17 @@ Status MappedFile::check_unchanged() const {
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0) return system_error(path_, "examine", errno);
   if (static_cast<size_t>(status.st_size) == size_) return {};
-  return Error{ErrorCode::kCorrupt, "'" + path_ + "' changed its size from " + std::to_string(size_) + " to " +
-                                        std::to_string(status.st_size) + " bytes while it was read."};
+  return Error{ErrorCode::kCorrupt, "'" + path_ + "' changed its size from " + std::to_string(size_) +
+                                        " to " + std::to_string(status.st_size) +
+                                        " bytes while it was read."};
 }
 
 Result<std::string> read_small_file(const std::string& path, size_t max_bytes) {
   SLUICE_ASSIGN(const OpenFile file, open_regular(path));
   if (file.size > max_bytes) {
     ::close(file.descriptor);
-    return Error{ErrorCode::kTooLarge, "'" + path + "' has " + std::to_string(file.size) + " bytes; at most " +
-                                           std::to_string(max_bytes) + " are read."};
+    return Error{ErrorCode::kTooLarge, "'" + path + "' has " + std::to_string(file.size) +
+                                           " bytes; at most " + std::to_string(max_bytes) + " are read."};
   }
   std::string text(file.size, '\0');
   size_t done = 0;

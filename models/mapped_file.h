@@ -1,8 +1,8 @@
 // A file's bytes, mapped read-only; unmapped with the object. Any thread.
 //
-// A mapping does not protect against whoever shortens the file later: reading beyond its new end kills the process
-// (SIGBUS). So readers of big pieces ask `check_unchanged` just before, weights are repacked once at load, and nothing
-// reads the mapping while requests are served.
+// A mapping does not protect against whoever shortens the file later: reading beyond its new end kills the
+// process (SIGBUS). So readers of big pieces ask `check_unchanged` just before, weights are repacked once at
+// load, and nothing reads the mapping while requests are served.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +39,8 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-// All bytes of a small file. kTooLarge beyond `max_bytes`; otherwise as MappedFile::open, but an empty file is an empty string.
+// All bytes of a small file. kTooLarge beyond `max_bytes`; otherwise as MappedFile::open, but an empty file
+// is an empty string.
 Result<std::string> read_small_file(const std::string& path, size_t max_bytes);
 
 }  // namespace sluice

@@ -11,11 +11,14 @@ struct Bound {
 };
 
 Error out_of_bounds(const Bound& bound) {
-  return invalid_argument(bound.name, std::string(bound.name) + " is " + std::to_string(bound.value) + "; it must be from " +
-                                          std::to_string(bound.least) + " to " + std::to_string(bound.most) + ".");
+  return invalid_argument(bound.name, std::string(bound.name) + " is " + std::to_string(bound.value) +
+                                          "; it must be from " + std::to_string(bound.least) + " to " +
+                                          std::to_string(bound.most) + ".");
 }
 
-bool positive(float value) { return std::isfinite(value) && value > 0.0F; }
+bool positive(float value) {
+  return std::isfinite(value) && value > 0.0F;
+}
 
 Status check_rope(const ModelConfig& config) {
   const RopeConfig& rope = config.rope;
@@ -34,21 +37,25 @@ Status check_rope(const ModelConfig& config) {
     return invalid_argument("rope attention factor", "rope attention factor must be 0 or a number above it.");
   }
   if (rope.scaling == RopeScaling::kLlama3 && rope.high_frequency_factor <= rope.low_frequency_factor) {
-    return invalid_argument("rope high frequency factor",
-                            "rope high frequency factor must be larger than the low one, which divides by their difference.");
+    return invalid_argument(
+        "rope high frequency factor",
+        "rope high frequency factor must be larger than the low one, which divides by their difference.");
   }
   const bool needs_original = rope.scaling == RopeScaling::kLlama3 || rope.scaling == RopeScaling::kYarn;
   if (needs_original && rope.original_context <= 0) {
-    return invalid_argument("rope original context", "This rope scaling needs the original context length, above 0.");
+    return invalid_argument("rope original context",
+                            "This rope scaling needs the original context length, above 0.");
   }
   if (rope.frequency_divisors.empty()) return {};
   if (rope.frequency_divisors.size() != static_cast<size_t>(config.head_size / 2)) {
     return invalid_argument("rope frequency divisors",
                             "There are " + std::to_string(rope.frequency_divisors.size()) +
-                                " rope frequency divisors; a head of " + std::to_string(config.head_size) + " needs half as many.");
+                                " rope frequency divisors; a head of " + std::to_string(config.head_size) +
+                                " needs half as many.");
   }
   for (const float divisor : rope.frequency_divisors) {
-    if (!positive(divisor)) return invalid_argument("rope frequency divisors", "A rope frequency divisor is not above 0.");
+    if (!positive(divisor))
+      return invalid_argument("rope frequency divisors", "A rope frequency divisor is not above 0.");
   }
   return {};
 }
@@ -76,11 +83,13 @@ Status check(const ModelConfig& config) {
     if (bound.value < bound.least || bound.value > bound.most) return out_of_bounds(bound);
   }
   if (config.query_heads % config.kv_heads != 0) {
-    return invalid_argument("kv heads", std::to_string(config.query_heads) + " query heads cannot be shared evenly among " +
+    return invalid_argument("kv heads", std::to_string(config.query_heads) +
+                                            " query heads cannot be shared evenly among " +
                                             std::to_string(config.kv_heads) + " kv heads.");
   }
   if (config.head_size % 4 != 0) {
-    return invalid_argument("head size", "head size is " + std::to_string(config.head_size) + "; it must be a multiple of 4.");
+    return invalid_argument(
+        "head size", "head size is " + std::to_string(config.head_size) + "; it must be a multiple of 4.");
   }
   if (!std::isfinite(config.norm_eps) || config.norm_eps < 0.0F || config.norm_eps > 1.0F) {
     return invalid_argument("norm eps", "norm eps must be from 0 to 1.");

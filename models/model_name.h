@@ -1,5 +1,5 @@
-// What MODEL on the command line names: a path, a repository of a hub, or the URL of a GGUF. Pure text; any thread. Also the
-// judgement of names that a server sends: which of them may become a path on this machine.
+// What MODEL on the command line names: a path, a repository of a hub, or the URL of a GGUF. Pure text; any
+// thread. Also the judgement of names that a server sends: which of them may become a path on this machine.
 #pragma once
 
 #include <string>
@@ -21,7 +21,7 @@ struct ModelName {
   HubName hub;
 };
 
-// A URL below `endpoint` that names a hub's file (…/org/name/resolve/main/file.gguf) is that file of the hub.
+// A URL below `endpoint` that names a file of the hub (…/org/name/resolve/main/file.gguf) is that file.
 // kInvalidArgument says what a name looks like.
 Result<ModelName> parse_model_name(const std::string& model, const std::string& endpoint);
 

@@ -34,10 +34,13 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 // What every model directory may have beside its weights.
 bool is_small_file(const std::string& name) {
   return name == "config.json" || name == "generation_config.json" || name == "special_tokens_map.json" ||
-         name == "chat_template.jinja" || (name.starts_with("tokenizer") && name.find('/') == std::string::npos);
+         name == "chat_template.jinja" ||
+         (name.starts_with("tokenizer") && name.find('/') == std::string::npos);
 }
 
-bool is_gguf(const std::string& name) { return name.ends_with(".gguf"); }
+bool is_gguf(const std::string& name) {
+  return name.ends_with(".gguf");
+}
 
 bool is_directory_model(const std::vector<std::string>& names) {
   return contains(names, "config.json") && (contains(names, kOneFile) || contains(names, kIndex));
@@ -46,7 +49,8 @@ bool is_directory_model(const std::vector<std::string>& names) {
 // Adds up what several downloading threads report and passes it on, one call at a time.
 class Progress {
  public:
-  Progress(const OnProgress& on_progress, size_t files) : on_progress_(on_progress), done_(files, 0), size_(files, 0) {}
+  Progress(const OnProgress& on_progress, size_t files)
+      : on_progress_(on_progress), done_(files, 0), size_(files, 0) {}
   void report(size_t index, const std::string& file, int64_t done, int64_t size) {
     const std::lock_guard lock(mutex_);
     done_[index] = done;
@@ -67,7 +71,8 @@ class Progress {
 };
 
 // Runs work(0) … work(count - 1) on up to `threads` threads; the first error stops the others.
-Status in_parallel(size_t count, int threads, std::atomic<bool>& stop, const std::function<Status(size_t)>& work) {
+Status in_parallel(size_t count, int threads, std::atomic<bool>& stop,
+                   const std::function<Status(size_t)>& work) {
   std::atomic<size_t> next{0};
   std::mutex mutex;
   Status first;
@@ -83,7 +88,8 @@ Status in_parallel(size_t count, int threads, std::atomic<bool>& stop, const std
   {
     std::vector<std::jthread> workers;
     try {
-      for (size_t t = 1; t < std::min(count, static_cast<size_t>(std::max(threads, 1))); ++t) workers.emplace_back(run);
+      for (size_t t = 1; t < std::min(count, static_cast<size_t>(std::max(threads, 1))); ++t)
+        workers.emplace_back(run);
     } catch (const std::system_error&) {
       // No more threads to be had: those there are do all the work.
     }
@@ -95,8 +101,13 @@ Status in_parallel(size_t count, int threads, std::atomic<bool>& stop, const std
 // One model of a hub: into the cache, out of the cache.
 class HubModel {
  public:
-  HubModel(const HubName& name, const RepositoryOptions& options, Fetcher& fetcher, const OnProgress& on_progress)
-      : name_(name), options_(options), fetcher_(fetcher), on_progress_(on_progress), hub_(options, fetcher, name.repository),
+  HubModel(const HubName& name, const RepositoryOptions& options, Fetcher& fetcher,
+           const OnProgress& on_progress)
+      : name_(name),
+        options_(options),
+        fetcher_(fetcher),
+        on_progress_(on_progress),
+        hub_(options, fetcher, name.repository),
         cache_(options.cache_directory, name.repository) {}
 
   Result<std::string> resolve() {
@@ -110,8 +121,8 @@ class HubModel {
     auto listing = hub_.list(name_.revision, path.ok() ? 1 : options_.attempts);
     if (!listing.ok()) {
       if (!path.ok() || listing.error().code != ErrorCode::kIo) return std::move(listing).error();
-      log::warn("the hub cannot be asked for news of {}, so the copy in the cache serves: {}", name_.repository,
-                log::safe(listing.error().message));
+      log::warn("the hub cannot be asked for news of {}, so the copy in the cache serves: {}",
+                name_.repository, log::safe(listing.error().message));
       return path;
     }
     return download(*listing);
@@ -121,8 +132,9 @@ class HubModel {
   Result<std::string> offline(const std::string& commit) const {
     auto path = from_cache(commit);
     if (path.ok()) return path;
-    return Error{ErrorCode::kNotFound, "'" + name_.repository + "' at revision '" + name_.revision + "' is not whole in the cache '" +
-                                           options_.cache_directory + "' (" + path.error().message +
+    return Error{ErrorCode::kNotFound, "'" + name_.repository + "' at revision '" + name_.revision +
+                                           "' is not whole in the cache '" + options_.cache_directory +
+                                           "' (" + path.error().message +
                                            "), and HF_HUB_OFFLINE forbids to download it."};
   }
 
@@ -135,7 +147,8 @@ class HubModel {
     }
     const auto files = cache_.files_of(commit);
     if (!is_directory_model(files)) {
-      if (contains(files, "config.json") && std::none_of(files.begin(), files.end(), is_gguf)) return missing(kOneFile);
+      if (contains(files, "config.json") && std::none_of(files.begin(), files.end(), is_gguf))
+        return missing(kOneFile);
       SLUICE_ASSIGN(const std::string gguf, only_gguf(files));
       return cache_.snapshot_path(commit) + "/" + gguf;
     }
@@ -147,7 +160,9 @@ class HubModel {
     }
     return cache_.snapshot_path(commit);
   }
-  static Error missing(const std::string& file) { return {ErrorCode::kNotFound, "the file '" + file + "' is not there"}; }
+  static Error missing(const std::string& file) {
+    return {ErrorCode::kNotFound, "the file '" + file + "' is not there"};
+  }
 
   Result<std::vector<std::string>> shards_of(const std::string& commit) const {
     const std::string path = cache_.snapshot_path(commit) + "/" + kIndex;
@@ -164,15 +179,19 @@ class HubModel {
     }
     if (ggufs.size() == 1) return ggufs.front();
     if (ggufs.empty()) {
-      return Error{ErrorCode::kNotFound, "'" + name_.repository + "' has neither config.json with safetensors nor a .gguf file, so it "
-                                             "is not a model that can be served."};
+      return Error{ErrorCode::kNotFound,
+                   "'" + name_.repository +
+                       "' has neither config.json with safetensors nor a .gguf file, so it "
+                       "is not a model that can be served."};
     }
     std::string list;
     constexpr size_t kMost = 30;
-    for (size_t i = 0; i < std::min(ggufs.size(), kMost); ++i) list += (i > 0 ? ", " : "") + log::safe(ggufs[i]);
+    for (size_t i = 0; i < std::min(ggufs.size(), kMost); ++i)
+      list += (i > 0 ? ", " : "") + log::safe(ggufs[i]);
     if (ggufs.size() > kMost) list += ", …";
     return invalid_argument("model", "'" + name_.repository + "' has " + std::to_string(ggufs.size()) +
-                                         " GGUF files; name one, as hf://" + name_.repository + "/FILE. They are: " + list + ".");
+                                         " GGUF files; name one, as hf://" + name_.repository +
+                                         "/FILE. They are: " + list + ".");
   }
 
   Result<std::string> download(const HubListing& listing) {
@@ -217,8 +236,8 @@ class HubModel {
                        [&](size_t i) { return bring_one(files[i], commit, facts[i], i, stop, progress); });
   }
 
-  Status bring_one(const std::string& file, const std::string& commit, const HubFileFacts& facts, size_t index,
-                   const std::atomic<bool>& stop, Progress& progress) {
+  Status bring_one(const std::string& file, const std::string& commit, const HubFileFacts& facts,
+                   size_t index, const std::atomic<bool>& stop, Progress& progress) {
     DownloadTarget target;
     target.url = hub_.file_url(commit, file);
     target.headers = hub_.headers();
@@ -234,7 +253,8 @@ class HubModel {
       fs::create_directories(fs::path(target.path).parent_path(), error);
       const DownloadPolicy policy{options_.attempts, options_.retry_backoff_ms, &stop};
       SLUICE_TRY(download_file(
-          target, fetcher_, policy, [&](const FetchResponse& answer) { return hub_.explain(answer, "file '" + file + "'"); },
+          target, fetcher_, policy,
+          [&](const FetchResponse& answer) { return hub_.explain(answer, "file '" + file + "'"); },
           [&](int64_t done, int64_t size) { progress.report(index, file, done, size); }));
     }
     return cache_.link(commit, file, facts.etag);
@@ -248,7 +268,8 @@ class HubModel {
   HubCache cache_;
 };
 
-// A plain URL: kept under a name made of the file's own and a hash of the URL; once whole it is not asked for again.
+// A plain URL: kept under a name made of the file's own and a hash of the URL; once whole it is not asked for
+// again.
 Result<std::string> resolve_url(const std::string& url, const RepositoryOptions& options, Fetcher& fetcher,
                                 const OnProgress& on_progress) {
   const std::string shown = public_url(url);
@@ -256,7 +277,8 @@ Result<std::string> resolve_url(const std::string& url, const RepositoryOptions&
   checksum.add(shown);
   std::string name = fs::path(shown).filename().string();
   name = name.substr(0, name.size() - std::string_view(".gguf").size());
-  std::erase_if(name, [](unsigned char c) { return !(std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.'); });
+  std::erase_if(name,
+                [](unsigned char c) { return !(std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.'); });
   while (name.starts_with('.')) name.erase(0, 1);
   const std::string file = name.substr(0, 150) + "-" + checksum.hex().substr(0, 16) + ".gguf";
 
@@ -270,7 +292,8 @@ Result<std::string> resolve_url(const std::string& url, const RepositoryOptions&
   std::error_code error;
   if (fs::is_regular_file(target.path, error)) return target.path;
   if (options.offline) {
-    return Error{ErrorCode::kNotFound, shown + " was not downloaded before, and HF_HUB_OFFLINE forbids to do so."};
+    return Error{ErrorCode::kNotFound,
+                 shown + " was not downloaded before, and HF_HUB_OFFLINE forbids to do so."};
   }
   SLUICE_ASSIGN(const FileLock lock, FileLock::acquire(target.path + ".lock", kMaxLockWaitMs));
   if (fs::is_regular_file(target.path, error)) return target.path;  // another process brought it meanwhile
@@ -278,7 +301,8 @@ Result<std::string> resolve_url(const std::string& url, const RepositoryOptions&
     const auto code = answer.status == 404 || answer.status == 410   ? ErrorCode::kNotFound
                       : answer.status == 401 || answer.status == 403 ? ErrorCode::kUnauthorized
                                                                      : ErrorCode::kIo;
-    return Error{code, shown + " cannot be downloaded: the server answered with status " + std::to_string(answer.status) + "."};
+    return Error{code, shown + " cannot be downloaded: the server answered with status " +
+                           std::to_string(answer.status) + "."};
   };
   Progress progress(on_progress, 1);
   SLUICE_TRY(download_file(target, fetcher, {options.attempts, options.retry_backoff_ms, nullptr}, explain,
@@ -293,15 +317,18 @@ bool is_header_value(const std::string& text) {
 
 }  // namespace
 
-Result<std::string> resolve_model(const std::string& model, const RepositoryOptions& options, Fetcher& fetcher,
+Result<std::string> resolve_model(const std::string& model, const RepositoryOptions& options,
+                                  Fetcher& fetcher,
                                   const std::function<void(const DownloadProgress&)>& on_progress) {
   SLUICE_ASSIGN(const ModelName name, parse_model_name(model, options.endpoint));
   if (name.kind == ModelName::Kind::kPath) return name.text;
   if (!is_header_value(options.token)) {
-    return invalid_argument("HF_TOKEN", "HF_TOKEN has a blank or a control character in it; set it to the token alone.");
+    return invalid_argument("HF_TOKEN",
+                            "HF_TOKEN has a blank or a control character in it; set it to the token alone.");
   }
   if (!options.endpoint.starts_with("http://") && !options.endpoint.starts_with("https://")) {
-    return invalid_argument("HF_ENDPOINT", "HF_ENDPOINT '" + log::safe(options.endpoint) + "' is not an http or https URL.");
+    return invalid_argument("HF_ENDPOINT",
+                            "HF_ENDPOINT '" + log::safe(options.endpoint) + "' is not an http or https URL.");
   }
   if (name.kind == ModelName::Kind::kUrl) return resolve_url(model, options, fetcher, on_progress);
   return HubModel(name.hub, options, fetcher, on_progress).resolve();

@@ -16,16 +16,16 @@
 namespace sluice {
 
 struct FetchRequest {
-  std::string method = "GET";   // GET or HEAD
+  std::string method = "GET";  // GET or HEAD
   std::string url;
   std::map<std::string, std::string> headers;
-  bool follow_redirects = true;    // a HEAD for hub metadata must see the first answer's own headers
+  bool follow_redirects = true;       // a HEAD for hub metadata must see the first answer's own headers
   int64_t max_body_bytes = 64 << 20;  // of a body that is kept in memory; what a sink takes it bounds itself
-  // When set, it sees status and headers of the answer that counts (after redirects) before the first byte of its body; an
-  // error ends the fetch.
+  // When set, it sees status and headers of the answer that counts (after redirects) before the first byte of
+  // its body; an error ends the fetch.
   std::function<Status(const struct FetchResponse& head)> on_head;
-  // When set, the body of a 2xx answer goes here piece by piece; any other body goes into FetchResponse::body. An error ends
-  // the fetch.
+  // When set, the body of a 2xx answer goes here piece by piece; any other body goes into
+  // FetchResponse::body. An error ends the fetch.
   std::function<Status(std::string_view piece)> sink;
 };
 
@@ -36,9 +36,10 @@ struct FetchResponse {
   std::string final_url;
 };
 
-// One HTTP(S) exchange, blocking, with waits bounded by the implementation. Any thread, several at once. A redirect to
-// another scheme, host or port drops Authorization and Cookie: a hub sends the bytes from a content network that must not see
-// the token. A body that ends before its announced length is an error, after its pieces went to the sink.
+// One HTTP(S) exchange, blocking, with waits bounded by the implementation. Any thread, several at once. A
+// redirect to another scheme, host or port drops Authorization and Cookie: a hub sends the bytes from a
+// content network that must not see the token. A body that ends before its announced length is an error,
+// after its pieces went to the sink.
 class Fetcher {
  public:
   virtual ~Fetcher() = default;
@@ -48,12 +49,12 @@ class Fetcher {
 struct RepositoryOptions {
   std::string endpoint = "https://huggingface.co";  // HF_ENDPOINT
   std::string token;                                // HF_TOKEN
-  std::string cache_directory;  // HF_HUB_CACHE, or HF_HOME + "/hub", or ~/.cache/huggingface/hub
-  std::string download_directory;                   // for plain URLs: ~/.cache/sluice/models
+  std::string cache_directory;     // HF_HUB_CACHE, or HF_HOME + "/hub", or ~/.cache/huggingface/hub
+  std::string download_directory;  // for plain URLs: ~/.cache/sluice/models
   int parallel_downloads = 4;
-  int attempts = 4;                                 // per file, resuming where it stopped, without progress in between
-  int retry_backoff_ms = 500;                       // before the second attempt; doubles with each, up to 8 s
-  bool offline = false;                             // HF_HUB_OFFLINE
+  int attempts = 4;            // per file, resuming where it stopped, without progress in between
+  int retry_backoff_ms = 500;  // before the second attempt; doubles with each, up to 8 s
+  bool offline = false;        // HF_HUB_OFFLINE
 };
 
 struct DownloadProgress {

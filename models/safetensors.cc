@@ -35,14 +35,16 @@ struct Entry {
   uint64_t begin = 0, end = 0;
 };
 
-// Nullopt: not of the form {"dtype": text, "shape": [numbers], "data_offsets": [begin, end]}, or a shape beyond 64 bits.
+// Nullopt: not of the form {"dtype": text, "shape": [numbers], "data_offsets": [begin, end]}, or a shape
+// beyond 64 bits.
 std::optional<Entry> read_entry(const json& value) {
   if (!value.is_object()) return std::nullopt;
   const auto type = value.find("dtype");
   const auto shape = value.find("shape");
   const auto offsets = value.find("data_offsets");
   if (type == value.end() || shape == value.end() || offsets == value.end()) return std::nullopt;
-  if (!type->is_string() || !shape->is_array() || !offsets->is_array() || offsets->size() != 2) return std::nullopt;
+  if (!type->is_string() || !shape->is_array() || !offsets->is_array() || offsets->size() != 2)
+    return std::nullopt;
   if (!(*offsets)[0].is_number_unsigned() || !(*offsets)[1].is_number_unsigned()) return std::nullopt;
   Entry entry;
   entry.type = type->get_ref<const std::string&>();
@@ -52,8 +54,10 @@ std::optional<Entry> read_entry(const json& value) {
     if (!(*shape)[d].is_number_unsigned()) return std::nullopt;
     const auto extent = (*shape)[d].get<uint64_t>();
     if (extent > static_cast<uint64_t>(INT64_MAX)) return std::nullopt;
-    if (d + 1 == shape->size()) entry.columns = extent;
-    else if (__builtin_mul_overflow(entry.rows, extent, &entry.rows)) return std::nullopt;
+    if (d + 1 == shape->size())
+      entry.columns = extent;
+    else if (__builtin_mul_overflow(entry.rows, extent, &entry.rows))
+      return std::nullopt;
   }
   if (entry.rows > static_cast<uint64_t>(INT64_MAX)) return std::nullopt;
   return entry;
@@ -68,8 +72,8 @@ Status check_apart(std::vector<Range>& ranges, const std::string& file) {
   std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
   for (size_t i = 1; i < ranges.size(); ++i) {
     if (ranges[i - 1].end > ranges[i].begin) {
-      return corrupt(file, "has tensors '" + log::safe(ranges[i - 1].name) + "' and '" + log::safe(ranges[i].name) +
-                               "' that share bytes.");
+      return corrupt(file, "has tensors '" + log::safe(ranges[i - 1].name) + "' and '" +
+                               log::safe(ranges[i].name) + "' that share bytes.");
     }
   }
   return {};
@@ -114,7 +118,8 @@ class SafetensorsSource : public TensorSource {
   size_t total_bytes() const override { return total_bytes_; }
 
  private:
-  // Early writers did not pad the header, so weights may lie at odd addresses: those move to memory of their own.
+  // Early writers did not pad the header, so weights may lie at odd addresses: those move to memory of their
+  // own.
   void align(StoredTensor& tensor) {
     const auto element = static_cast<uintptr_t>(facts_of(tensor.format).block_bytes);
     if (reinterpret_cast<uintptr_t>(tensor.bytes.data()) % element == 0) return;
@@ -124,7 +129,8 @@ class SafetensorsSource : public TensorSource {
   static bool lies_in(const StoredTensor& tensor, const MappedFile& mapping) {
     const auto bytes = mapping.bytes();
     const std::less_equal<const std::byte*> not_after;
-    return not_after(bytes.data(), tensor.bytes.data()) && not_after(tensor.bytes.data(), bytes.data() + bytes.size());
+    return not_after(bytes.data(), tensor.bytes.data()) &&
+           not_after(tensor.bytes.data(), bytes.data() + bytes.size());
   }
   Result<const StoredTensor*> get(std::string_view name) const {
     if (const auto* tensor = find_tensor(tensors_, name)) {
@@ -135,8 +141,9 @@ class SafetensorsSource : public TensorSource {
     }
     for (const auto& [unread, type] : unread_) {
       if (unread != name) continue;
-      return Error{ErrorCode::kUnsupported, "'" + directory_ + "': tensor '" + log::safe(name) + "' has type " +
-                                                log::safe(type) + "; known are F32, F16 and BF16."};
+      return Error{ErrorCode::kUnsupported, "'" + directory_ + "': tensor '" + log::safe(name) +
+                                                "' has type " + log::safe(type) +
+                                                "; known are F32, F16 and BF16."};
     }
     return corrupt(directory_, "has no tensor '" + log::safe(name) + "', which the model needs.");
   }
@@ -160,12 +167,16 @@ Result<SafetensorsFile> parse_safetensors(std::span<const std::byte> bytes, cons
   uint64_t header_bytes = 0;
   if (bytes.size() < sizeof(header_bytes)) return corrupt(file, "is too short to be a safetensors file.");
   std::memcpy(&header_bytes, bytes.data(), sizeof(header_bytes));
-  if (header_bytes > bytes.size() - sizeof(header_bytes) || header_bytes > SafetensorsLimits::kMaxHeaderBytes) {
+  if (header_bytes > bytes.size() - sizeof(header_bytes) ||
+      header_bytes > SafetensorsLimits::kMaxHeaderBytes) {
     return corrupt(file, "announces a header of " + std::to_string(header_bytes) + " bytes in a file of " +
-                             std::to_string(bytes.size()) + ": it is cut off, damaged or not a safetensors file.");
+                             std::to_string(bytes.size()) +
+                             ": it is cut off, damaged or not a safetensors file.");
   }
-  const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + sizeof(header_bytes), header_bytes);
-  SLUICE_ASSIGN(const json entries, parse_json_object(header, file, {kMaxHeaderDepth, /*refuse_duplicates=*/true}));
+  const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + sizeof(header_bytes),
+                                header_bytes);
+  SLUICE_ASSIGN(const json entries,
+                parse_json_object(header, file, {kMaxHeaderDepth, /*refuse_duplicates=*/true}));
 
   const auto data = bytes.subspan(sizeof(header_bytes) + header_bytes);
   SafetensorsFile result;
@@ -175,22 +186,25 @@ Result<SafetensorsFile> parse_safetensors(std::span<const std::byte> bytes, cons
     const auto entry = read_entry(value);
     if (!entry) return corrupt(file, "describes tensor '" + log::safe(name) + "' in a form that cannot be.");
     if (entry->begin > entry->end || entry->end > data.size()) {
-      return corrupt(file, "puts tensor '" + log::safe(name) + "' at " + std::to_string(entry->begin) + " to " +
-                               std::to_string(entry->end) + " of " + std::to_string(data.size()) +
+      return corrupt(file, "puts tensor '" + log::safe(name) + "' at " + std::to_string(entry->begin) +
+                               " to " + std::to_string(entry->end) + " of " + std::to_string(data.size()) +
                                " bytes of data: it is cut off or damaged.");
     }
     const auto format = format_of(entry->type);
     if (!format || entry->rows == 0 || entry->columns == 0) {
-      result.unread.emplace_back(name, format ? "empty " + std::string(entry->type) : std::string(entry->type));
+      result.unread.emplace_back(name,
+                                 format ? "empty " + std::string(entry->type) : std::string(entry->type));
       continue;
     }
     const auto size = stored_bytes(*format, entry->rows, entry->columns);
     if (!size || *size != entry->end - entry->begin) {
-      return corrupt(file, "gives tensor '" + log::safe(name) + "' " + std::to_string(entry->end - entry->begin) +
+      return corrupt(file, "gives tensor '" + log::safe(name) + "' " +
+                               std::to_string(entry->end - entry->begin) +
                                " bytes, which does not fit its shape and type.");
     }
     ranges.push_back({entry->begin, entry->end, name});  // `name` lies in `entries`
-    result.tensors.push_back({name, *format, static_cast<int64_t>(entry->rows), static_cast<int64_t>(entry->columns),
+    result.tensors.push_back({name, *format, static_cast<int64_t>(entry->rows),
+                              static_cast<int64_t>(entry->columns),
                               data.subspan(entry->begin, static_cast<size_t>(*size))});
   }
   SLUICE_TRY(check_apart(ranges, file));
@@ -205,7 +219,8 @@ Result<SafetensorsIndex> parse_safetensors_index(std::string_view text, const st
   SafetensorsIndex result;
   for (const auto& [name, shard] : map->items()) {
     if (!shard.is_string() || !is_shard_name(shard.get_ref<const std::string&>())) {
-      return corrupt(file, "puts tensor '" + log::safe(name) + "' into " + log::safe(shard.dump(-1, ' ', true, json::error_handler_t::replace)) +
+      return corrupt(file, "puts tensor '" + log::safe(name) + "' into " +
+                               log::safe(shard.dump(-1, ' ', true, json::error_handler_t::replace)) +
                                ", which is not the name of a .safetensors file beside it.");
     }
     result.shard_of.emplace_back(name, shard.get_ref<const std::string&>());
@@ -231,8 +246,10 @@ Result<std::unique_ptr<TensorSource>> open_safetensors(const std::string& direct
   }
   const std::string index_path = (fs::path(directory) / "model.safetensors.index.json").string();
   if (!fs::exists(index_path, error)) {
-    return Error{ErrorCode::kNotFound, "'" + directory + "' has neither model.safetensors nor model.safetensors.index.json; "
-                                           "weights are read from safetensors only."};
+    return Error{ErrorCode::kNotFound,
+                 "'" + directory +
+                     "' has neither model.safetensors nor model.safetensors.index.json; "
+                     "weights are read from safetensors only."};
   }
   SLUICE_ASSIGN(const std::string text, read_small_file(index_path, SafetensorsLimits::kMaxIndexBytes));
   SLUICE_ASSIGN(const auto index, parse_safetensors_index(text, index_path));
@@ -240,7 +257,8 @@ Result<std::unique_ptr<TensorSource>> open_safetensors(const std::string& direct
   SLUICE_TRY(source->finish());
   for (const auto& [name, shard] : index.shard_of) {
     if (!source->knows(name)) {
-      return corrupt(index_path, "lists tensor '" + log::safe(name) + "' in '" + shard + "', but it is not there.");
+      return corrupt(index_path,
+                     "lists tensor '" + log::safe(name) + "' in '" + shard + "', but it is not there.");
     }
   }
   return std::unique_ptr<TensorSource>(std::move(source));

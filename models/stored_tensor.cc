@@ -11,8 +11,8 @@ namespace {
 Error wrong_shape(const StoredTensor& tensor, int64_t rows, int64_t columns, const std::string& file) {
   return Error{ErrorCode::kCorrupt, "'" + file + "': tensor '" + log::safe(tensor.name) + "' is " +
                                         std::to_string(tensor.rows) + " x " + std::to_string(tensor.columns) +
-                                        ", but the model's configuration makes it " + std::to_string(rows) + " x " +
-                                        std::to_string(columns) + "."};
+                                        ", but the model's configuration makes it " + std::to_string(rows) +
+                                        " x " + std::to_string(columns) + "."};
 }
 
 }  // namespace
@@ -26,7 +26,8 @@ std::optional<uint64_t> stored_bytes(WeightFormat format, uint64_t rows, uint64_
   return bytes;
 }
 
-Result<HostWeight> as_matrix(const StoredTensor& tensor, int64_t rows, int64_t columns, const std::string& file) {
+Result<HostWeight> as_matrix(const StoredTensor& tensor, int64_t rows, int64_t columns,
+                             const std::string& file) {
   if (tensor.rows != rows || tensor.columns != columns) return wrong_shape(tensor, rows, columns, file);
   return HostWeight{tensor.bytes.data(), tensor.format, rows, columns};
 }
@@ -42,13 +43,19 @@ Result<std::vector<float>> as_vector(const StoredTensor& tensor, int64_t length,
     }
   };
   switch (tensor.format) {
-    case WeightFormat::kF32: std::memcpy(values.data(), tensor.bytes.data(), values.size() * sizeof(float)); break;
-    case WeightFormat::kF16: convert(f16_to_f32); break;
-    case WeightFormat::kBF16: convert(bf16_to_f32); break;
+    case WeightFormat::kF32:
+      std::memcpy(values.data(), tensor.bytes.data(), values.size() * sizeof(float));
+      break;
+    case WeightFormat::kF16:
+      convert(f16_to_f32);
+      break;
+    case WeightFormat::kBF16:
+      convert(bf16_to_f32);
+      break;
     default:
-      return Error{ErrorCode::kUnsupported, "'" + file + "': tensor '" + log::safe(tensor.name) +
-                                                "' is a vector of type " + std::string(facts_of(tensor.format).name) +
-                                                "; vectors are read as F32, F16 or BF16."};
+      return Error{ErrorCode::kUnsupported,
+                   "'" + file + "': tensor '" + log::safe(tensor.name) + "' is a vector of type " +
+                       std::string(facts_of(tensor.format).name) + "; vectors are read as F32, F16 or BF16."};
   }
   return values;
 }
@@ -62,8 +69,9 @@ std::optional<std::string> sort_by_name(std::vector<StoredTensor>& tensors) {
 }
 
 const StoredTensor* find_tensor(const std::vector<StoredTensor>& tensors, std::string_view name) {
-  const auto at = std::lower_bound(tensors.begin(), tensors.end(), name,
-                                   [](const StoredTensor& tensor, std::string_view key) { return tensor.name < key; });
+  const auto at =
+      std::lower_bound(tensors.begin(), tensors.end(), name,
+                       [](const StoredTensor& tensor, std::string_view key) { return tensor.name < key; });
   return at != tensors.end() && at->name == name ? &*at : nullptr;
 }
 

@@ -1,5 +1,5 @@
-// One tensor as it lies in a model file, found and bounded by the file's reader; and the two forms in which layers take it.
-// Views only: the bytes belong to the file's mapping.
+// One tensor as it lies in a model file, found and bounded by the file's reader; and the two forms in which
+// layers take it. Views only: the bytes belong to the file's mapping.
 #pragma once
 
 #include <cstddef>
@@ -17,16 +17,18 @@ namespace sluice {
 struct StoredTensor {
   std::string name;
   WeightFormat format = WeightFormat::kF32;
-  int64_t rows = 0;     // the product of all dimensions but the fastest; 1 for a vector
-  int64_t columns = 0;  // the fastest dimension; > 0, a multiple of the format's block
+  int64_t rows = 0;                  // the product of all dimensions but the fastest; 1 for a vector
+  int64_t columns = 0;               // the fastest dimension; > 0, a multiple of the format's block
   std::span<const std::byte> bytes;  // exactly rows * columns weights
 };
 
-// Bytes of rows * columns weights; nullopt when that overflows or columns is not a multiple of the format's block.
+// Bytes of rows * columns weights; nullopt when that overflows or columns is not a multiple of the format's
+// block.
 std::optional<uint64_t> stored_bytes(WeightFormat format, uint64_t rows, uint64_t columns);
 
 // kCorrupt when the tensor has another shape. `file` is for the message.
-Result<HostWeight> as_matrix(const StoredTensor& tensor, int64_t rows, int64_t columns, const std::string& file);
+Result<HostWeight> as_matrix(const StoredTensor& tensor, int64_t rows, int64_t columns,
+                             const std::string& file);
 // Converted to f32. kUnsupported for quantised vectors: no known converter writes them.
 Result<std::vector<float>> as_vector(const StoredTensor& tensor, int64_t length, const std::string& file);
 

@@ -37,7 +37,7 @@ struct MatmulArgs {
   const uint8_t* panels;
   int64_t panel_bytes;        // from one panel to the next
   int panel_count;
-  int64_t inputs;             // padded: a multiple of 32 for quantised panels, of 2 for dense ones
+  int64_t inputs;             // a multiple of 32 for quantised panels, of 2 when x is bf16
   const void* x;              // int8 values, f32, or bf16 pairs, as the panel's format asks
   int64_t x_stride;           // bytes from one row to the next
   const ActivationRun* runs;  // quantised panels only; of the run length of the panel's format

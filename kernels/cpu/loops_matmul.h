@@ -143,7 +143,7 @@ struct QuantPanel {
   static constexpr int kTileRows = kQuantTileRows, kTilePanels = kQuantTilePanels;
 };
 
-// What lies in a panel of one input, or of a pair for bf16, and how it meets a row.
+// Panels of floats: one input after another, bf16 in pairs.
 template <PanelFormat kFormat>
 struct DensePanel {
   static constexpr bool kPairs = kFormat == PanelFormat::kBF16;
@@ -183,6 +183,7 @@ struct DensePanel {
 #endif
 #pragma GCC unroll 2
       for (int of = 0; of < kStep; ++of) {
+        if (of > 0 && k + of >= a.inputs) break;  // a last pair of one
         F w[P];
 #pragma GCC unroll 8
         for (int p = 0; p < P; ++p) {

@@ -207,6 +207,10 @@ class OneExchange {
     auto [head_error, head_size] = co_await http::async_read_header(stream, buffer, parser, kToken);
     if (head_error) co_return failed("waiting for the answer", head_error);
     take_head(parser.get());
+    if (request_.on_head) {
+      Status wanted = request_.on_head(response_);
+      if (!wanted.ok()) co_return wanted;
+    }
     Status status = co_await take_body(stream, buffer, parser);
     co_return status;
   }

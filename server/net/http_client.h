@@ -23,19 +23,21 @@ struct HttpClientOptions {
   std::chrono::milliseconds stall_timeout{30000};  // without a byte from the server
 };
 
+struct ClientResponse {
+  int status = 0;
+  std::map<std::string, std::string> headers;  // names in lower case; repeated ones joined by ", "
+  std::string body;
+};
+
 struct ClientRequest {
   std::string method = "GET";
   Url url;
   std::map<std::string, std::string> headers;
   int64_t max_body_bytes = int64_t{64} << 20;  // of a body that is kept
+  // When set, sees the answer before the first byte of its body; an error ends the exchange.
+  std::function<Status(const ClientResponse& head)> on_head;
   // When set, the body of a 2xx answer goes here instead of being kept; an error ends the exchange.
   std::function<Status(std::string_view piece)> sink;
-};
-
-struct ClientResponse {
-  int status = 0;
-  std::map<std::string, std::string> headers;  // names in lower case; repeated ones joined by ", "
-  std::string body;
 };
 
 // kIo with the URL (without its query) and what failed.

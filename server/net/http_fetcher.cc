@@ -27,11 +27,19 @@ Result<FetchResponse> HttpFetcher::fetch(const FetchRequest& request) {
   step.headers = request.headers;
   step.max_body_bytes = request.max_body_bytes;
   step.sink = request.sink;
+  const auto leads_on = [&](const ClientResponse& head) {
+    return request.follow_redirects && is_redirect(head.status) && head.headers.contains("location");
+  };
+  if (request.on_head) {
+    step.on_head = [&](const ClientResponse& head) {
+      if (leads_on(head)) return Status();
+      return request.on_head(FetchResponse{head.status, head.headers, "", step.url.text()});
+    };
+  }
   SLUICE_ASSIGN(step.url, parse_url(request.url));
   for (int redirects = 0;; ++redirects) {
     SLUICE_ASSIGN(ClientResponse response, http_exchange(step, options_));
-    const auto location = response.headers.find("location");
-    if (!request.follow_redirects || !is_redirect(response.status) || location == response.headers.end()) {
+    if (!leads_on(response)) {
       return FetchResponse{response.status, std::move(response.headers), std::move(response.body),
                            step.url.text()};
     }
@@ -39,7 +47,7 @@ Result<FetchResponse> HttpFetcher::fetch(const FetchRequest& request) {
       return Error{ErrorCode::kIo,
                    "Fetching " + step.url.without_query() + " failed: more than 10 redirects."};
     }
-    SLUICE_ASSIGN(Url next, resolve_url(step.url, location->second));
+    SLUICE_ASSIGN(Url next, resolve_url(step.url, response.headers.at("location")));
     if (step.url.scheme == "https" && next.scheme == "http") {
       return Error{ErrorCode::kIo, "Fetching " + step.url.without_query() +
                                        " failed: it redirects from https to plain http."};

@@ -12,10 +12,9 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <ctime>
-#include <random>
 
 #include "base/log.h"
+#include "server/net/answer_head.h"
 #include "server/net/http_parser.h"
 
 namespace sluice {
@@ -32,56 +31,6 @@ constexpr size_t kMaxReadAheadBytes = size_t{256} << 10;
 constexpr size_t kReadBytes = size_t{64} << 10;
 constexpr milliseconds kLinger{1000};
 constexpr size_t kMaxLingerBytes = size_t{4} << 20;
-
-std::string http_date() {
-  const std::time_t now = std::time(nullptr);
-  thread_local std::time_t last = 0;
-  thread_local std::string text;
-  if (now != last) {
-    std::tm parts{};
-    gmtime_r(&now, &parts);
-    char out[64];
-    std::strftime(out, sizeof out, "%a, %d %b %Y %H:%M:%S GMT", &parts);
-    text = out;
-    last = now;
-  }
-  return text;
-}
-
-// A client's own id goes back to it and into logs only when it is made of harmless characters.
-std::string choose_request_id(const HeaderList& headers) {
-  if (const std::string* id = headers.find("x-request-id")) {
-    const bool harmless =
-        !id->empty() && id->size() <= 128 && std::all_of(id->begin(), id->end(), [](char c) {
-          return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-                 c == '_' || c == '.';
-        });
-    if (harmless) return *id;
-  }
-  thread_local std::mt19937_64 random{std::random_device{}()};
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string id;
-  for (int word = 0; word < 2; ++word) {
-    uint64_t bits = random();
-    for (int i = 0; i < 16; ++i, bits >>= 4) id.push_back(kHex[bits & 15]);
-  }
-  return id;
-}
-
-std::string_view known_method(std::string_view method) {
-  for (std::string_view known : {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}) {
-    if (method == known) return known;
-  }
-  return "other";
-}
-
-void append_header(std::string& out, std::string_view name, std::string_view value) {
-  out.append(name).append(": ");
-  for (char c : value) {
-    if (c != '\r' && c != '\n' && c != '\0') out.push_back(c);
-  }
-  out.append("\r\n");
-}
 
 }  // namespace
 
@@ -219,6 +168,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     busy_ = false;
     --shared_->active_exchanges;
     record();
+    served_ = true;
     co_return !close_after_ && !cut_;
   }
 
@@ -237,7 +187,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
         continue;
       }
       if (cut_ || peer_gone_) co_return false;
-      if (shared_->draining && !parser_.started()) co_return false;
+      if (shared_->draining && served_ && !parser_.started()) co_return false;  // idle since its last answer
       const bool news = co_await wait_news(deadline);
       if (!news && steady_clock::now() >= deadline) {
         if (!parser_.started()) co_return false;
@@ -474,24 +424,19 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   std::string make_head(const HttpResponse& response, bool whole) {
     chunked_ = !whole && minor_version_ == 1;
     if ((!whole && !chunked_) || shared_->draining) close_after_ = true;
-    std::string out = "HTTP/1.1 " + std::to_string(response.status) + " " +
-                      std::string(reason_phrase(response.status)) + "\r\n";
-    append_header(out, "Date", http_date());
-    append_header(out, "Content-Type", response.content_type);
-    if (whole) append_header(out, "Content-Length", std::to_string(response.body.size()));
-    if (chunked_) append_header(out, "Transfer-Encoding", "chunked");
-    if (!request_id_.empty()) append_header(out, "x-request-id", request_id_);
-    for (const auto& [name, value] : response.headers) append_header(out, name, value);
-    append_header(out, "Connection", close_after_ ? "close" : "keep-alive");
-    out += "\r\n";
-    return out;
+    AnswerHead head;
+    head.request_id = request_id_;
+    head.content_bytes = whole ? std::optional<size_t>(response.body.size()) : std::nullopt;
+    head.chunked = chunked_;
+    head.close = close_after_;
+    return write_answer_head(response, head);
   }
 
   void record() {
     if (!shared_->options.on_exchange) return;
     ExchangeRecord record;
     record.route = route_ != nullptr ? std::string_view(route_->pattern) : "unmatched";
-    record.method = known_method(request_method_);
+    record.method = closed_method(request_method_);
     record.status = answered_ ? status_ : 499;
     record.duration = steady_clock::now() - arrived_;
     shared_->options.on_exchange(record);
@@ -511,6 +456,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   bool cut_ = false;        // nothing more can be sent
   bool lingering_ = false;
   bool timed_out_ = false;
+  bool served_ = false;  // has answered a request
 
   // the request being answered
   const Route* route_ = nullptr;

@@ -24,9 +24,11 @@ class ChatTemplate {
   // eos_token are added here. kInvalidArgument with the template's own words when it refuses
   // (raise_exception).
   virtual Result<std::string> render(std::string_view variables_json) const = 0;
-  // Renders and encodes. What the template writes may be special tokens; what stands in `variables_json` may not: a client
-  // who types "<|im_end|>" gets these characters. Otherwise equal to encoding the rendered text with parse_special.
-  virtual Result<std::vector<int32_t>> encode(std::string_view variables_json, const Tokenizer& tokenizer) const = 0;
+  // Renders and encodes. What the template writes may be special tokens; what stands in `variables_json` may
+  // not: a client who types "<|im_end|>" gets these characters. Otherwise equal to encoding the rendered text
+  // with parse_special.
+  virtual Result<std::vector<int32_t>> encode(std::string_view variables_json,
+                                              const Tokenizer& tokenizer) const = 0;
 };
 
 }  // namespace sluice

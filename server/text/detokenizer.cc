@@ -1,5 +1,5 @@
-// Detokenizer: whole characters from token_text, stop strings by one Knuth-Morris-Pratt automaton each, so that a token
-// costs its own bytes and the answer never depends on how the text was cut into tokens.
+// Detokenizer: whole characters from token_text, stop strings by one Knuth-Morris-Pratt automaton each, so
+// that a token costs its own bytes and the answer never depends on how the text was cut into tokens.
 #include <algorithm>
 #include <utility>
 
@@ -98,7 +98,7 @@ class StreamingDetokenizer final : public Detokenizer {
   const bool include_stop_;
   TokenText text_;
   std::vector<StopString> stops_;
-  std::string held_;   // not sent: may be the beginning of a stop string
+  std::string held_;  // not sent: may be the beginning of a stop string
   std::string fresh_;
   bool stopped_ = false;
   std::string stop_string_;

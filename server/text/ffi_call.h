@@ -31,10 +31,18 @@ inline Error error_of(int status, SluiceTextBuffer message) {
   Error error;
   error.message = take(message);
   switch (status) {
-    case kSluiceTextCorrupt: error.code = ErrorCode::kCorrupt; break;
-    case kSluiceTextUnsupported: error.code = ErrorCode::kUnsupported; break;
-    case kSluiceTextInvalidArgument: error.code = ErrorCode::kInvalidArgument; break;
-    default: error.code = ErrorCode::kInternal; break;
+    case kSluiceTextCorrupt:
+      error.code = ErrorCode::kCorrupt;
+      break;
+    case kSluiceTextUnsupported:
+      error.code = ErrorCode::kUnsupported;
+      break;
+    case kSluiceTextInvalidArgument:
+      error.code = ErrorCode::kInvalidArgument;
+      break;
+    default:
+      error.code = ErrorCode::kInternal;
+      break;
   }
   return error;
 }

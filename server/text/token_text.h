@@ -1,5 +1,5 @@
-// Token bytes to valid UTF-8 as they come: joins, holds back a character that is not whole yet, replaces what can never
-// become one by U+FFFD, and drops the leading spaces the decoder drops. One text, one thread.
+// Token bytes to valid UTF-8 as they come: joins, holds back a character that is not whole yet, replaces what
+// can never become one by U+FFFD, and drops the leading spaces the decoder drops. One text, one thread.
 #pragma once
 
 #include <string>
@@ -9,7 +9,8 @@
 
 namespace sluice {
 
-// A malformed sequence becomes one U+FFFD per maximal subpart (Unicode 15, 3.9, "U+FFFD Substitution of Maximal Subparts").
+// A malformed sequence becomes one U+FFFD per maximal subpart (Unicode 15, 3.9, "U+FFFD Substitution of
+// Maximal Subparts").
 class Utf8Assembler {
  public:
   // Appends to `out` what is whole; at most three bytes stay pending.
@@ -33,7 +34,9 @@ class TokenText {
  public:
   TokenText(const Tokenizer& tokenizer, bool skip_special, bool keep_leading_space);
   void push(int32_t token, std::string& out);
-  void finish(std::string& out) { append_stripped(out, [&](std::string& text) { utf8_.flush(text); }); }
+  void finish(std::string& out) {
+    append_stripped(out, [&](std::string& text) { utf8_.flush(text); });
+  }
 
  private:
   template <class Append>

@@ -19,10 +19,12 @@ class RustTokenizer final : public Tokenizer {
   explicit RustTokenizer(text::TokenizerHandle handle)
       : handle_(std::move(handle)), table_(sluice_text_table(handle_.get())) {}
 
-  Result<std::vector<int32_t>> encode(std::string_view text, bool add_special, bool parse_special) const override {
+  Result<std::vector<int32_t>> encode(std::string_view text, bool add_special,
+                                      bool parse_special) const override {
     SLUICE_ASSIGN(const SluiceTextIds ids, text::call<SluiceTextIds>([&](auto* out, auto* message) {
-      return sluice_text_encode(handle_.get(), text::view(text), add_special, parse_special, out, message);
-    }));
+                    return sluice_text_encode(handle_.get(), text::view(text), add_special, parse_special,
+                                              out, message);
+                  }));
     return text::take(ids);
   }
 
@@ -63,7 +65,8 @@ class RustTokenizer final : public Tokenizer {
   const SluiceTextTable table_;  // points into handle_
 };
 
-Result<SluiceTextTokenizer*> from_vocabulary(const GgufVocabulary& vocabulary, const TokenizerSource& source) {
+Result<SluiceTextTokenizer*> from_vocabulary(const GgufVocabulary& vocabulary,
+                                             const TokenizerSource& source) {
   const auto tokens = views(vocabulary.tokens);
   const auto merges = views(vocabulary.merges);
   SluiceTextVocabulary contents{};
@@ -90,11 +93,11 @@ Result<SluiceTextTokenizer*> from_vocabulary(const GgufVocabulary& vocabulary, c
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::load(const TokenizerSource& source) {
-  auto made = source.vocabulary ? from_vocabulary(*source.vocabulary, source)
-                                : text::call<SluiceTextTokenizer*>([&](auto* out, auto* message) {
-                                    return sluice_text_tokenizer_from_json(text::view(source.tokenizer_json), out,
-                                                                           message);
-                                  });
+  auto made = source.vocabulary
+                  ? from_vocabulary(*source.vocabulary, source)
+                  : text::call<SluiceTextTokenizer*>([&](auto* out, auto* message) {
+                      return sluice_text_tokenizer_from_json(text::view(source.tokenizer_json), out, message);
+                    });
   SLUICE_ASSIGN(SluiceTextTokenizer* const handle, std::move(made));
   return std::shared_ptr<const Tokenizer>(std::make_shared<RustTokenizer>(text::TokenizerHandle(handle)));
 }

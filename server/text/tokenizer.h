@@ -18,7 +18,7 @@ namespace sluice {
 
 // What decoding does beyond joining the tokens' bytes.
 struct Decoding {
-  int strip_leading_spaces = 0;              // so many spaces at most are dropped from the beginning of a text
+  int strip_leading_spaces = 0;  // so many spaces at most are dropped from the beginning of a text
   bool drop_spaces_of_first_token = false;
 };
 
@@ -52,10 +52,11 @@ class Tokenizer {
 class Detokenizer {
  public:
   struct Options {
-    std::vector<std::string> stop;       // stop strings, not empty ones
-    bool include_stop = false;           // include_stop_str_in_output
-    bool skip_special = true;            // skip_special_tokens
-    bool continues_text = false;         // the answer goes on in the prompt's own text (completions): its leading space stays
+    std::vector<std::string> stop;  // stop strings, not empty ones
+    bool include_stop = false;      // include_stop_str_in_output
+    bool skip_special = true;       // skip_special_tokens
+    bool continues_text =
+        false;  // the answer goes on in the prompt's own text (completions): its leading space stays
   };
   virtual ~Detokenizer() = default;
   // New text that is safe to send, maybe empty.

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "engine/engine.h"
@@ -99,6 +100,11 @@ inline std::unique_ptr<Engine> start_engine(const SimulatedRunnerOptions& runner
   auto engine = Engine::start(options, std::make_unique<SimulatedRunner>(runner));
   EXPECT_TRUE(engine.ok()) << (engine.ok() ? "" : engine.error().message);
   return std::move(engine).value();
+}
+
+// The engine is idle a moment after its last event was posted.
+inline void wait_until_idle(const Engine& engine) {
+  while (!engine.idle()) std::this_thread::yield();
 }
 
 inline std::vector<int32_t> random_tokens(std::mt19937_64& random, int count, int vocabulary) {

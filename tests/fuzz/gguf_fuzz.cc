@@ -19,6 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!files.ok()) return 0;
   const auto& config = files->config;
   static_cast<void>(files->tensors->vector("model.norm.weight", config.width));
-  static_cast<void>(files->tensors->matrix("model.layers.0.mlp.up_proj.weight", config.mlp_width, config.width));
+  static_cast<void>(
+      files->tensors->matrix("model.layers.0.mlp.up_proj.weight", config.mlp_width, config.width));
   return 0;
 }

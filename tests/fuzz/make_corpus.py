@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the seed corpus of the model readers' fuzz targets: small valid files, and each of them with one number of its
-structure replaced by 0, 1, the largest value and the one below it.  Rerun: python3 tests/fuzz/make_corpus.py"""
+"""Writes the seed corpus of the model readers' fuzz targets: small valid files, and each of them with one
+number of its structure replaced by 0, 1, the largest value and the one below it.
+
+Rerun: python3 tests/fuzz/make_corpus.py"""
 import json
 import pathlib
 import shutil
@@ -30,8 +32,9 @@ def gguf(version, mark):
     """A Llama of one layer in few bytes; `mark`: which numbers are fields."""
     w = Writer()
     w.out += b"GGUF"
-    keys = [("general.architecture", STRING, b"llama"), ("llama.block_count", U32, 1), ("llama.embedding_length", U32, 4),
-            ("llama.feed_forward_length", U32, 4), ("llama.context_length", U32, 8), ("llama.attention.head_count", U32, 1),
+    keys = [("general.architecture", STRING, b"llama"), ("llama.block_count", U32, 1),
+            ("llama.embedding_length", U32, 4), ("llama.feed_forward_length", U32, 4),
+            ("llama.context_length", U32, 8), ("llama.attention.head_count", U32, 1),
             ("llama.attention.layer_norm_rms_epsilon", F32, 1e-5), ("general.alignment", U32, 8),
             ("tokenizer.ggml.model", STRING, b"gpt2"), ("tokenizer.ggml.tokens", ARRAY, [b"a", b"b"]),
             ("tokenizer.ggml.add_bos_token", BOOL, 1), ("tokenizer.ggml.eos_token_id", U32, 1)]
@@ -73,8 +76,9 @@ def write_gguf():
     folder = HERE / "gguf"
     (folder).mkdir(parents=True)
     (folder / "v2").write_bytes(gguf(2, ()).out)
-    marks = ("general.architecture", "llama.block_count", "llama.embedding_length", "llama.attention.head_count",
-             "general.alignment", "tokenizer.ggml.tokens", "tokenizer.ggml.eos_token_id", "token_embd.weight")
+    marks = ("general.architecture", "llama.block_count", "llama.embedding_length",
+             "llama.attention.head_count", "general.alignment", "tokenizer.ggml.tokens",
+             "tokenizer.ggml.eos_token_id", "token_embd.weight")
     good = gguf(3, marks)
     (folder / "v3").write_bytes(good.out)
     for place, form, name in good.fields:
@@ -97,7 +101,8 @@ def write_safetensors():
     def header(**changes):
         entry = {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]}
         entry.update(changes)
-        return {"__metadata__": {"format": "pt"}, "a": entry, "b": {"dtype": "BF16", "shape": [8], "data_offsets": [32, 48]}}
+        other = {"dtype": "BF16", "shape": [8], "data_offsets": [32, 48]}
+        return {"__metadata__": {"format": "pt"}, "a": entry, "b": other}
 
     most = 2 ** 64 - 1
     (folder / "good").write_bytes(file(header()))
@@ -118,23 +123,28 @@ def write_safetensors():
 def write_model_config():
     folder = HERE / "model_config"
     folder.mkdir(parents=True)
-    base = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 320, "max_position_embeddings": 512,
-            "rms_norm_eps": 1e-5, "eos_token_id": 2}
+    base = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "hidden_size": 64,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 320,
+            "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "eos_token_id": 2}
     generation = {"eos_token_id": [2, 3], "temperature": 0.7, "top_k": 20}
     tokenizer = {"eos_token": {"content": "</s>"}, "added_tokens_decoder": {"2": {"content": "</s>"}},
                  "chat_template": [{"name": "default", "template": "x"}]}
     special = {"bos_token": "<s>"}
 
     def write(name, config, *others):
-        (folder / name).write_bytes(b"\x1e".join(json.dumps(x).encode() for x in (config, *(others or (generation, tokenizer, special)))))
+        parts = (config, *(others or (generation, tokenizer, special)))
+        (folder / name).write_bytes(b"\x1e".join(json.dumps(part).encode() for part in parts))
 
     write("llama", base)
     write("mistral", base | {"architectures": ["MistralForCausalLM"], "sliding_window": 128})
-    write("qwen2", base | {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 128, "max_window_layers": 0})
-    write("qwen3", base | {"architectures": ["Qwen3ForCausalLM"], "head_dim": 16, "layer_types": ["full_attention"] * 2})
-    write("llama3", base | {"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 256}})
-    write("yarn", base | {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.5}})
+    window = {"use_sliding_window": True, "sliding_window": 128, "max_window_layers": 0}
+    write("qwen2", base | {"architectures": ["Qwen2ForCausalLM"]} | window)
+    layers = {"layer_types": ["full_attention"] * 2}
+    write("qwen3", base | {"architectures": ["Qwen3ForCausalLM"], "head_dim": 16} | layers)
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 256}
+    write("llama3", base | {"rope_scaling": llama3})
+    yarn = {"rope_type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.5}
+    write("yarn", base | {"rope_parameters": yarn})
     write("linear", base | {"rope_scaling": {"type": "linear", "factor": 2.0}})
     write("quantised", base | {"quantization_config": {"quant_method": "gptq"}})
     for key, value in base.items():

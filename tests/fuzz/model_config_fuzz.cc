@@ -1,5 +1,5 @@
-// A Hugging Face directory's small files, of any text: an answer or an Error. The parts are split at byte 0x1e:
-// config.json, generation_config.json, tokenizer_config.json, special_tokens_map.json.
+// A Hugging Face directory's small files, of any text: an answer or an Error. The parts are split at byte
+// 0x1e: config.json, generation_config.json, tokenizer_config.json, special_tokens_map.json.
 #include <cstdint>
 #include <string>
 #include <string_view>

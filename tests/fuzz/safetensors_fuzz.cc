@@ -1,5 +1,5 @@
-// Safetensors of any bytes: an answer or an Error, and every tensor that was accepted lies within the bytes. The same bytes
-// are tried as an index.
+// Safetensors of any bytes: an answer or an Error, and every tensor that was accepted lies within the bytes.
+// The same bytes are tried as an index.
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -19,9 +19,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     volatile uint64_t keep = sum;
     static_cast<void>(keep);
   }
-  const auto index = sluice::parse_safetensors_index({reinterpret_cast<const char*>(data), size}, "fuzz.json");
+  const auto index =
+      sluice::parse_safetensors_index({reinterpret_cast<const char*>(data), size}, "fuzz.json");
   if (index.ok()) {
-    for (const auto& shard : index->shards) SLUICE_CHECK(shard.find('/') == std::string::npos && shard[0] != '.');
+    for (const auto& shard : index->shards)
+      SLUICE_CHECK(shard.find('/') == std::string::npos && shard[0] != '.');
   }
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "kernels/quant_blocks.h"
@@ -63,10 +64,16 @@ TEST(Gguf, reads_configuration_and_tokenizer_of_every_architecture) {
 
 TEST(Gguf, gives_every_tensor_by_its_hugging_face_name) {
   const TempFolder folder;
-  for (const auto format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
-                            WeightFormat::kQ5_0, WeightFormat::kQ5_1, WeightFormat::kQ8_0, WeightFormat::kQ2_K,
-                            WeightFormat::kQ3_K, WeightFormat::kQ4_K, WeightFormat::kQ5_K, WeightFormat::kQ6_K}) {
-    const TinyShape shape{.architecture = "qwen3", .layers = 1, .width = 256, .query_heads = 8, .head_size = 32, .mlp_width = 256,
+  for (const auto format :
+       {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
+        WeightFormat::kQ5_0, WeightFormat::kQ5_1, WeightFormat::kQ8_0, WeightFormat::kQ2_K,
+        WeightFormat::kQ3_K, WeightFormat::kQ4_K, WeightFormat::kQ5_K, WeightFormat::kQ6_K}) {
+    const TinyShape shape{.architecture = "qwen3",
+                          .layers = 1,
+                          .width = 256,
+                          .query_heads = 8,
+                          .head_size = 32,
+                          .mlp_width = 256,
                           .format = format};
     write_tiny_gguf(shape, folder / "tiny.gguf");
     const auto files = open_model_files(folder / "tiny.gguf");
@@ -128,7 +135,11 @@ TEST(Gguf, reads_version_2_and_names_the_versions_that_it_does_not_read) {
 }
 
 TEST(Gguf, names_tensor_and_type_when_no_kernel_knows_the_type) {
-  for (const auto& [number, name] : {std::pair<uint32_t, std::string>{23, "IQ4_XS"}, {9, "Q8_1"}, {39, "MXFP4"}, {4, "number 4"}, {77, "number 77"}}) {
+  for (const auto& [number, name] : {std::pair<uint32_t, std::string>{23, "IQ4_XS"},
+                                     {9, "Q8_1"},
+                                     {39, "MXFP4"},
+                                     {4, "number 4"},
+                                     {77, "number 77"}}) {
     GgufWriter writer;
     writer.add("general.architecture", "llama");
     writer.add_tensor("blk.0.attn_q.weight", number, {256, 1}, std::string(256, '\0'));
@@ -146,7 +157,49 @@ TEST(Gguf, refuses_architectures_that_are_not_served_with_the_known_list) {
   const auto files = read(writer.finish());
   ASSERT_FALSE(files.ok());
   EXPECT_EQ(files.error().code, ErrorCode::kUnsupported);
-  EXPECT_EQ(files.error().message, "'tiny.gguf' is of architecture 'gemma3'; known are llama, qwen2 and qwen3.");
+  EXPECT_EQ(files.error().message,
+            "'tiny.gguf' is of architecture 'gemma3'; known are llama, qwen2 and qwen3.");
+}
+
+TEST(Gguf, a_piece_of_a_split_model_says_that_it_is_one) {
+  GgufWriter writer;
+  writer.add("general.architecture", "llama");
+  writer.add("split.count", 3U);
+  EXPECT_NE(error_of(writer.finish()).find("one of 3 pieces"), std::string::npos);
+}
+
+TEST(Gguf, reads_rope_scaling_and_frequency_divisors) {
+  const auto rope_of = [](const std::function<void(GgufWriter&)>& more) {
+    GgufWriter writer;
+    for (const char* key : {"block_count", "feed_forward_length", "attention.head_count"})
+      writer.add(std::string("llama.") + key, 1U);
+    writer.add("llama.embedding_length", 8U);
+    writer.add("llama.context_length", 64U);
+    writer.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+    writer.add("general.architecture", "llama");
+    writer.add_tensor("token_embd.weight", WeightFormat::kF32, {8, 1}, std::string(32, '\0'));
+    more(writer);
+    const auto files = read(writer.finish());
+    EXPECT_TRUE(files.ok()) << files.error().message;
+    return files.ok() ? files->config.rope : RopeConfig{};
+  };
+  const auto linear = rope_of([](GgufWriter& w) { w.add("llama.rope.scale_linear", 4.0F); });
+  EXPECT_EQ(linear.scaling, RopeScaling::kLinear);
+  EXPECT_EQ(linear.factor, 4.0F);
+  const auto yarn = rope_of([](GgufWriter& w) {
+    w.add("llama.rope.scaling.type", "yarn");
+    w.add("llama.rope.scaling.factor", 4.0F);
+    w.add("llama.rope.scaling.original_context_length", 16U);
+  });
+  EXPECT_EQ(yarn.scaling, RopeScaling::kYarn);
+  EXPECT_EQ(yarn.original_context, 16);
+  const auto divisors = rope_of([](GgufWriter& w) {
+    const float values[] = {1, 1, 2, 8};
+    w.add_tensor("rope_freqs.weight", WeightFormat::kF32, {4},
+                 std::string(reinterpret_cast<const char*>(values), sizeof(values)));
+  });
+  EXPECT_EQ(divisors.scaling, RopeScaling::kNone);
+  EXPECT_EQ(divisors.frequency_divisors, (std::vector<float>{1, 1, 2, 8}));
 }
 
 TEST(Gguf, refuses_two_tensors_or_keys_of_one_name_and_tensors_that_share_bytes) {
@@ -186,7 +239,8 @@ TEST(Gguf, a_dimension_product_beyond_64_bits_is_refused) {
 
 TEST(Gguf, more_tokens_than_embedding_rows_are_refused) {
   GgufWriter writer;
-  for (const char* key : {"block_count", "embedding_length", "feed_forward_length", "context_length", "attention.head_count"}) {
+  for (const char* key :
+       {"block_count", "embedding_length", "feed_forward_length", "context_length", "attention.head_count"}) {
     writer.add(std::string("llama.") + key, 4U);
   }
   writer.add("llama.attention.key_length", 4U);
@@ -202,8 +256,8 @@ TEST(Gguf, more_tokens_than_embedding_rows_are_refused) {
 TEST(Gguf, survives_every_structural_number_at_its_extremes) {
   GgufWriter writer;
   writer.add("general.architecture", "llama");
-  for (const char* key : {"block_count", "embedding_length", "feed_forward_length", "context_length", "attention.head_count",
-                          "attention.head_count_kv", "rope.dimension_count"}) {
+  for (const char* key : {"block_count", "embedding_length", "feed_forward_length", "context_length",
+                          "attention.head_count", "attention.head_count_kv", "rope.dimension_count"}) {
     writer.add(std::string("llama.") + key, 4U);
   }
   writer.add("llama.attention.key_length", 4U);
@@ -222,7 +276,8 @@ TEST(Gguf, survives_every_structural_number_at_its_extremes) {
   int refused = 0, tried = 0;
   for (const auto& field : writer.fields()) {
     const uint64_t most = field.size == 4 ? UINT32_MAX : UINT64_MAX;
-    for (const uint64_t value : {uint64_t{0}, uint64_t{1}, most, most - 1, most / 2, most / 2 + 1, uint64_t{good.size()}}) {
+    for (const uint64_t value :
+         {uint64_t{0}, uint64_t{1}, most, most - 1, most / 2, most / 2 + 1, uint64_t{good.size()}}) {
       std::string bytes = good;
       std::memcpy(bytes.data() + field.place, &value, field.size);
       ++tried;
@@ -234,7 +289,8 @@ TEST(Gguf, survives_every_structural_number_at_its_extremes) {
 }
 
 TEST(Gguf, a_file_cut_off_anywhere_is_refused) {
-  const TinyShape shape{.layers = 1, .width = 16, .query_heads = 2, .kv_heads = 1, .head_size = 8, .mlp_width = 16};
+  const TinyShape shape{
+      .layers = 1, .width = 16, .query_heads = 2, .kv_heads = 1, .head_size = 8, .mlp_width = 16};
   const std::string good = tiny_gguf(shape);
   ASSERT_EQ(error_of(good), "");
   for (size_t size = 0; size < good.size(); size += 61) ASSERT_NE(error_of(good.substr(0, size)), "") << size;
@@ -245,8 +301,9 @@ TEST(GgufTensorName, translates_what_the_table_has_and_nothing_else) {
   EXPECT_EQ(gguf_tensor_name("model.layers.12.self_attn.q_proj.bias"), "blk.12.attn_q.bias");
   EXPECT_EQ(gguf_tensor_name("model.norm.weight"), "output_norm.weight");
   EXPECT_EQ(gguf_tensor_name("lm_head.weight"), "output.weight");
-  for (const char* wrong : {"", ".weight", "model.layers..mlp.up_proj.weight", "model.layers.1a.mlp.up_proj.weight",
-                            "model.layers.1.mlp.up_proj", "model.layers.1", "blk.0.attn_q.weight"}) {
+  for (const char* wrong :
+       {"", ".weight", "model.layers..mlp.up_proj.weight", "model.layers.1a.mlp.up_proj.weight",
+        "model.layers.1.mlp.up_proj", "model.layers.1", "blk.0.attn_q.weight"}) {
     EXPECT_EQ(gguf_tensor_name(wrong), std::nullopt) << wrong;
   }
 }

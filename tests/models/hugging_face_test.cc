@@ -14,12 +14,19 @@ namespace {
 using nlohmann::json;
 
 json good_config() {
-  return {{"architectures", {"LlamaForCausalLM"}}, {"num_hidden_layers", 2},   {"hidden_size", 64},
-          {"num_attention_heads", 4},              {"num_key_value_heads", 2}, {"intermediate_size", 128},
-          {"vocab_size", 320},                     {"max_position_embeddings", 512}};
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"num_hidden_layers", 2},
+          {"hidden_size", 64},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"intermediate_size", 128},
+          {"vocab_size", 320},
+          {"max_position_embeddings", 512}};
 }
 
-Result<ModelConfig> parse(const json& config) { return parse_hugging_face_config(config.dump(), "config.json"); }
+Result<ModelConfig> parse(const json& config) {
+  return parse_hugging_face_config(config.dump(), "config.json");
+}
 
 Result<ModelConfig> parse_with(const json& changes) {
   json config = good_config();
@@ -84,12 +91,16 @@ TEST(HuggingFaceConfig, fills_in_what_older_files_leave_out) {
 }
 
 TEST(HuggingFaceConfig, reads_rope_scaling_in_its_old_and_new_spelling) {
-  const json llama3 = {{"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 256}};
+  const json llama3 = {{"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 256}};
   json old_form = llama3, new_form = llama3;
   old_form["type"] = "llama3";
   new_form["rope_type"] = "llama3";
   new_form["rope_theta"] = 5e5;
-  for (const auto& parsed : {parse_with({{"rope_theta", 5e5}, {"rope_scaling", old_form}}), parse_with({{"rope_parameters", new_form}})}) {
+  for (const auto& parsed : {parse_with({{"rope_theta", 5e5}, {"rope_scaling", old_form}}),
+                             parse_with({{"rope_parameters", new_form}})}) {
     ASSERT_TRUE(parsed.ok()) << parsed.error().message;
     EXPECT_EQ(parsed->rope.theta, 5e5F);
     EXPECT_EQ(parsed->rope.scaling, RopeScaling::kLlama3);
@@ -100,12 +111,14 @@ TEST(HuggingFaceConfig, reads_rope_scaling_in_its_old_and_new_spelling) {
   const auto linear = parse_with({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}});
   ASSERT_TRUE(linear.ok());
   EXPECT_EQ(linear->rope.scaling, RopeScaling::kLinear);
-  const auto yarn = parse_with({{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 512}}}});
+  const auto yarn = parse_with(
+      {{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 512}}}});
   ASSERT_TRUE(yarn.ok());
   EXPECT_EQ(yarn->rope.scaling, RopeScaling::kYarn);
   EXPECT_EQ(yarn->context_length, 2048) << "stretched";
   EXPECT_EQ(yarn->rope.attention_factor, 0.0F) << "computed from the factor";
-  const auto mscale = parse_with({{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"mscale", 1.0}, {"mscale_all_dim", 0.5}}}});
+  const auto mscale = parse_with(
+      {{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"mscale", 1.0}, {"mscale_all_dim", 0.5}}}});
   ASSERT_TRUE(mscale.ok());
   EXPECT_NEAR(mscale->rope.attention_factor, (0.1 * std::log(4.0) + 1) / (0.05 * std::log(4.0) + 1), 1e-6);
   for (const char* type : {"dynamic", "longrope", "su"}) {
@@ -125,9 +138,21 @@ TEST(HuggingFaceConfig, a_sliding_window_is_for_all_layers_or_none) {
   EXPECT_EQ(window_of({{"architectures", mistral}, {"sliding_window", 128}}), 128);
   EXPECT_EQ(window_of({{"architectures", mistral}, {"sliding_window", nullptr}}), 0);
   EXPECT_EQ(window_of({{"architectures", qwen}, {"sliding_window", 128}, {"use_sliding_window", false}}), 0);
-  EXPECT_EQ(window_of({{"architectures", qwen}, {"sliding_window", 128}, {"use_sliding_window", true}, {"max_window_layers", 0}}), 128);
-  EXPECT_EQ(window_of({{"architectures", qwen}, {"sliding_window", 128}, {"use_sliding_window", true}, {"max_window_layers", 2}}), 0);
-  EXPECT_EQ(window_of({{"architectures", qwen}, {"sliding_window", 128}, {"use_sliding_window", true}, {"max_window_layers", 1}}), -1);
+  EXPECT_EQ(window_of({{"architectures", qwen},
+                       {"sliding_window", 128},
+                       {"use_sliding_window", true},
+                       {"max_window_layers", 0}}),
+            128);
+  EXPECT_EQ(window_of({{"architectures", qwen},
+                       {"sliding_window", 128},
+                       {"use_sliding_window", true},
+                       {"max_window_layers", 2}}),
+            0);
+  EXPECT_EQ(window_of({{"architectures", qwen},
+                       {"sliding_window", 128},
+                       {"use_sliding_window", true},
+                       {"max_window_layers", 1}}),
+            -1);
 }
 
 TEST(HuggingFaceConfig, says_what_is_not_served) {
@@ -138,7 +163,8 @@ TEST(HuggingFaceConfig, says_what_is_not_served) {
     EXPECT_EQ(parsed.error().code, ErrorCode::kUnsupported) << parsed.error().message;
     return parsed.error().message;
   };
-  EXPECT_NE(refused({{"architectures", {"MixtralForCausalLM"}}}).find("known are LlamaForCausalLM"), std::string::npos);
+  EXPECT_NE(refused({{"architectures", {"MixtralForCausalLM"}}}).find("known are LlamaForCausalLM"),
+            std::string::npos);
   EXPECT_NE(refused({{"quantization_config", {{"quant_method", "gptq"}}}}).find("'gptq'"), std::string::npos);
   EXPECT_NE(refused({{"mlp_bias", true}}).find("mlp_bias"), std::string::npos);
   EXPECT_NE(refused({{"hidden_act", "relu"}}).find("relu"), std::string::npos);
@@ -146,9 +172,10 @@ TEST(HuggingFaceConfig, says_what_is_not_served) {
 }
 
 TEST(HuggingFaceConfig, refuses_values_that_cannot_be) {
-  for (const char* key : {"num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size",
-                          "vocab_size", "max_position_embeddings"}) {
-    for (const json& value : {json(0), json(-1), json(1LL << 40), json("2"), json(2.5), json(json::array({2}))}) {
+  for (const char* key : {"num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads",
+                          "intermediate_size", "vocab_size", "max_position_embeddings"}) {
+    for (const json& value :
+         {json(0), json(-1), json(1LL << 40), json("2"), json(2.5), json(json::array({2}))}) {
       const auto parsed = parse_with({{key, value}});
       ASSERT_FALSE(parsed.ok()) << key << " = " << value;
       EXPECT_EQ(parsed.error().code, ErrorCode::kCorrupt) << parsed.error().message;
@@ -163,7 +190,8 @@ TEST(HuggingFaceConfig, refuses_values_that_cannot_be) {
 }
 
 TEST(HuggingFaceTexts, prefers_the_template_file_then_the_default_of_a_named_list) {
-  const std::string list = R"({"chat_template":[{"name":"tool_use","template":"T"},{"name":"default","template":"D"}]})";
+  const std::string list =
+      R"({"chat_template":[{"name":"tool_use","template":"T"},{"name":"default","template":"D"}]})";
   const auto template_of = [](HuggingFaceTexts texts) {
     ModelFiles files;
     files.config.vocabulary = 320;
@@ -172,7 +200,8 @@ TEST(HuggingFaceTexts, prefers_the_template_file_then_the_default_of_a_named_lis
   };
   EXPECT_EQ(template_of({.tokenizer_config = list}), "D");
   EXPECT_EQ(template_of({.tokenizer_config = list, .chat_template = "J"}), "J");
-  EXPECT_EQ(template_of({.tokenizer_config = R"({"chat_template":[{"name":"tool_use","template":"T"}]})"}), "T");
+  EXPECT_EQ(template_of({.tokenizer_config = R"({"chat_template":[{"name":"tool_use","template":"T"}]})"}),
+            "T");
   EXPECT_EQ(template_of({}), "");
 }
 
@@ -182,7 +211,8 @@ TEST(HuggingFaceTexts, gathers_the_ends_of_an_answer_from_all_files) {
   const HuggingFaceTexts texts{
       .config = R"({"eos_token_id": 7, "bos_token_id": null})",
       .generation_config = R"({"eos_token_id": [9, 8], "top_k": 20, "top_p": 0.8, "bos_token_id": 5})",
-      .tokenizer_config = R"({"eos_token": {"content": "</s>"}, "added_tokens_decoder": {"3": {"content": "</s>"}, "x": 1}})",
+      .tokenizer_config =
+          R"({"eos_token": {"content": "</s>"}, "added_tokens_decoder": {"3": {"content": "</s>"}, "x": 1}})",
       .special_tokens_map = R"({"bos_token": "<s>", "eos_token": "other"})"};
   const auto status = read_hugging_face_texts(texts, "m", files);
   ASSERT_TRUE(status.ok()) << status.error().message;

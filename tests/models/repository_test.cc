@@ -57,7 +57,8 @@ struct World {
 auto first(int times, const std::string& method, const std::string& part, FakeHub::Fault fault) {
   auto left = std::make_shared<std::atomic<int>>(times);
   return [=](const FetchRequest& request) -> std::optional<FakeHub::Fault> {
-    if (request.method != method || request.url.find(part) == std::string::npos || left->fetch_sub(1) <= 0) return std::nullopt;
+    if (request.method != method || request.url.find(part) == std::string::npos || left->fetch_sub(1) <= 0)
+      return std::nullopt;
     return fault;
   };
 }
@@ -74,8 +75,10 @@ TEST(Repository, brings_only_what_serving_needs_into_the_layout_that_other_tools
   EXPECT_TRUE(fs::exists(*path + "/generation_config.json")) << "empty, but there";
   EXPECT_FALSE(fs::exists(*path + "/README.md"));
   EXPECT_FALSE(fs::exists(*path + "/pytorch_model.bin"));
-  EXPECT_EQ(fs::read_symlink(*path + "/model.safetensors"), "../../blobs/" + FakeHub::etag_of(w.hub.files.at("model.safetensors")));
-  for (const auto& entry : fs::directory_iterator(folder / "blobs")) EXPECT_NE(entry.path().extension(), ".incomplete");
+  EXPECT_EQ(fs::read_symlink(*path + "/model.safetensors"),
+            "../../blobs/" + FakeHub::etag_of(w.hub.files.at("model.safetensors")));
+  for (const auto& entry : fs::directory_iterator(folder / "blobs"))
+    EXPECT_NE(entry.path().extension(), ".incomplete");
   ASSERT_FALSE(w.progress.empty());
   EXPECT_EQ(w.progress.back().done_bytes, w.progress.back().total_bytes);
   EXPECT_GE(w.progress.back().total_bytes, 53000);
@@ -121,7 +124,8 @@ TEST(Repository, resumes_after_the_process_ended) {
   w.hub.fault = first(1, "GET", "content.test", {.cut_after = 30000});
   EXPECT_NE(w.error().find("start again to go on"), std::string::npos);
   EXPECT_EQ(fs::file_size(w.folder.path() / "hub/models--org--name/blobs" /
-                          (FakeHub::etag_of(w.hub.files.at("model.safetensors")) + ".incomplete")), 30000U);
+                          (FakeHub::etag_of(w.hub.files.at("model.safetensors")) + ".incomplete")),
+            30000U);
   const auto path = w.resolve();
   ASSERT_TRUE(path.ok()) << path.error().message;
   EXPECT_EQ(read_file(*path + "/model.safetensors"), w.weights());
@@ -155,7 +159,8 @@ TEST(Repository, wrong_bytes_are_never_published_and_are_fetched_anew) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kCorrupt);
   EXPECT_NE(refused.error().message.find("its hash is"), std::string::npos) << refused.error().message;
-  EXPECT_FALSE(fs::exists(always.folder.path() / "hub/models--org--name/snapshots" / FakeHub::kCommit / "model.safetensors"));
+  EXPECT_FALSE(fs::exists(always.folder.path() / "hub/models--org--name/snapshots" / FakeHub::kCommit /
+                          "model.safetensors"));
   EXPECT_FALSE(fs::exists(always.folder.path() / "hub/models--org--name/refs/main"));
 }
 
@@ -172,9 +177,12 @@ TEST(Repository, a_body_longer_than_announced_is_refused) {
 }
 
 TEST(Repository, tries_again_when_the_server_is_busy_or_broken_or_gone_for_a_moment) {
-  for (const FakeHub::Fault& fault : {FakeHub::Fault{.status = 429, .headers = {{"retry-after", "0"}}}, FakeHub::Fault{.status = 500},
-                                      FakeHub::Fault{.status = 503}, FakeHub::Fault{.network = true}}) {
-    for (const auto& [method, part] : {std::pair{"GET", "/api/models"}, std::pair{"HEAD", "model.safetensors"}, std::pair{"GET", "content.test"}}) {
+  for (const FakeHub::Fault& fault :
+       {FakeHub::Fault{.status = 429, .headers = {{"retry-after", "0"}}}, FakeHub::Fault{.status = 500},
+        FakeHub::Fault{.status = 503}, FakeHub::Fault{.network = true}}) {
+    for (const auto& [method, part] :
+         {std::pair{"GET", "/api/models"}, std::pair{"HEAD", "model.safetensors"},
+          std::pair{"GET", "content.test"}}) {
       World w;
       w.hub.fault = first(3, method, part, fault);
       EXPECT_EQ(w.error(), "") << method << " " << part << " " << fault.status;
@@ -195,7 +203,8 @@ TEST(Repository, an_attempt_that_came_further_does_not_count) {
 }
 
 TEST(Repository, explains_refusals_in_words_that_help) {
-  const auto words = [](int status, std::map<std::string, std::string> headers, const std::string& token, ErrorCode code) {
+  const auto words = [](int status, std::map<std::string, std::string> headers, const std::string& token,
+                        ErrorCode code) {
     World w;
     w.options.token = token;
     w.hub.fault = first(1000, "GET", "/api/models", {.status = status, .headers = std::move(headers)});
@@ -206,11 +215,18 @@ TEST(Repository, explains_refusals_in_words_that_help) {
     EXPECT_EQ(path.error().message.find("sesame"), std::string::npos) << "the token is nobody's to read";
     return path.error().message;
   };
-  EXPECT_NE(words(401, {{"x-error-code", "GatedRepo"}}, "", ErrorCode::kUnauthorized).find("accept its terms"), std::string::npos);
-  EXPECT_NE(words(401, {{"x-error-code", "RepoNotFound"}}, "", ErrorCode::kUnauthorized).find("check the name"), std::string::npos);
-  EXPECT_NE(words(401, {}, "sesame", ErrorCode::kUnauthorized).find("HF_TOKEN is not valid"), std::string::npos);
+  EXPECT_NE(
+      words(401, {{"x-error-code", "GatedRepo"}}, "", ErrorCode::kUnauthorized).find("accept its terms"),
+      std::string::npos);
+  EXPECT_NE(
+      words(401, {{"x-error-code", "RepoNotFound"}}, "", ErrorCode::kUnauthorized).find("check the name"),
+      std::string::npos);
+  EXPECT_NE(words(401, {}, "sesame", ErrorCode::kUnauthorized).find("HF_TOKEN is not valid"),
+            std::string::npos);
   EXPECT_NE(words(403, {}, "sesame", ErrorCode::kUnauthorized).find("refused"), std::string::npos);
-  EXPECT_NE(words(404, {{"x-error-code", "RevisionNotFound"}}, "", ErrorCode::kNotFound).find("revision 'main'"), std::string::npos);
+  EXPECT_NE(
+      words(404, {{"x-error-code", "RevisionNotFound"}}, "", ErrorCode::kNotFound).find("revision 'main'"),
+      std::string::npos);
   EXPECT_NE(words(404, {}, "", ErrorCode::kNotFound).find("check the name"), std::string::npos);
   EXPECT_NE(words(418, {}, "", ErrorCode::kIo).find("418"), std::string::npos);
 }
@@ -231,7 +247,8 @@ TEST(Repository, the_token_goes_to_the_hub_alone) {
 
 TEST(Repository, names_from_the_server_cannot_leave_the_cache) {
   World w;
-  w.hub.extra_names = {"../../../evil.json", "/etc/passwd", "a/../../b", "tokenizer\n.json", "tokenizer/../../x", ".hidden", ""};
+  w.hub.extra_names = {"../../../evil.json", "/etc/passwd", "a/../../b", "tokenizer\n.json",
+                       "tokenizer/../../x",  ".hidden",     ""};
   ASSERT_EQ(w.error(), "");
   EXPECT_FALSE(fs::exists(w.folder.path() / "evil.json"));
   World etags;
@@ -251,7 +268,8 @@ TEST(Repository, shards_of_an_index_are_brought) {
   w.hub.files["model-1.safetensors"] = {noise(5000, 7), true};
   w.hub.files["model-2.safetensors"] = {noise(6000, 8), true};
   w.hub.files["other.safetensors"] = {noise(6000, 9), true};
-  w.hub.files["model.safetensors.index.json"] = {R"({"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}})"};
+  w.hub.files["model.safetensors.index.json"] = {
+      R"({"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}})"};
   const auto path = w.resolve();
   ASSERT_TRUE(path.ok()) << path.error().message;
   EXPECT_EQ(read_file(*path + "/model-2.safetensors"), w.hub.files["model-2.safetensors"].bytes);
@@ -281,12 +299,15 @@ TEST(Repository, a_repository_of_one_gguf_is_that_gguf_and_of_several_asks_which
   const auto which = several.resolve();
   ASSERT_FALSE(which.ok());
   EXPECT_EQ(which.error().code, ErrorCode::kInvalidArgument);
-  EXPECT_NE(which.error().message.find("m.Q4_1.gguf, sub/m.Q8_0.gguf"), std::string::npos) << which.error().message;
+  EXPECT_NE(which.error().message.find("m.Q4_1.gguf, sub/m.Q8_0.gguf"), std::string::npos)
+      << which.error().message;
   const auto named = several.resolve("hf://org/name@main/sub/m.Q8_0.gguf");
   ASSERT_TRUE(named.ok()) << named.error().message;
   EXPECT_EQ(read_file(*named), "GGUF 2");
   EXPECT_EQ(fs::read_symlink(*named).string().substr(0, 15), "../../../blobs/");
-  EXPECT_EQ(*several.resolve(std::string(FakeHub::kEndpoint) + "/org/name/resolve/main/sub/m.Q8_0.gguf?download=true"), *named)
+  EXPECT_EQ(*several.resolve(std::string(FakeHub::kEndpoint) +
+                             "/org/name/resolve/main/sub/m.Q8_0.gguf?download=true"),
+            *named)
       << "a hub's URL is the hub's file";
   EXPECT_NE(several.error("hf://org/name/none.gguf").find("no file 'none.gguf'"), std::string::npos);
 
@@ -414,9 +435,26 @@ TEST(ModelName, tells_paths_repositories_and_urls_apart) {
   EXPECT_EQ(hub("hf://org/name/a.gguf"), "org/name main a.gguf");
   EXPECT_EQ(hub("hf://org/name@refs/pr/3/a.gguf"), "org/name refs/pr/3 a.gguf");
   EXPECT_EQ(hub("https://hub.test/org/name/blob/main/b/a.gguf"), "org/name main b/a.gguf");
-  for (const char* wrong : {"org", "org/", "/name", "../name", "org/..", "org/na--me", "org/name@", "org/name@../x", "org/name@-x",
-                            "hf://org", "hf://org/name/../a.gguf", "hf://org/name/config.json", "org/name/extra", "a b/c", "",
-                            "hf://org/name@main@x/a.gguf", "http://x/a.bin", "http://x/a b.gguf", "./missing.gguf", "missing.gguf"}) {
+  for (const char* wrong : {"org",
+                            "org/",
+                            "/name",
+                            "../name",
+                            "org/..",
+                            "org/na--me",
+                            "org/name@",
+                            "org/name@../x",
+                            "org/name@-x",
+                            "hf://org",
+                            "hf://org/name/../a.gguf",
+                            "hf://org/name/config.json",
+                            "org/name/extra",
+                            "a b/c",
+                            "",
+                            "hf://org/name@main@x/a.gguf",
+                            "http://x/a.bin",
+                            "http://x/a b.gguf",
+                            "./missing.gguf",
+                            "missing.gguf"}) {
     EXPECT_EQ(hub(wrong), "no") << wrong;
   }
   EXPECT_EQ(parse_model_name("https://x.test/a.gguf", endpoint)->kind, ModelName::Kind::kUrl);
@@ -433,7 +471,8 @@ TEST(Checksum, names_bytes_as_git_and_sha256sum_do) {
   EXPECT_EQ(git.hex(), "ce013625030ba8dba906f756967f9e9ca394464a");  // echo hello | git hash-object --stdin
   auto sha = Checksum::sha256();
   sha.add("abc");
-  EXPECT_EQ(sha.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-4 example
+  EXPECT_EQ(sha.hex(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-4 example
 }
 
 }  // namespace

@@ -53,7 +53,8 @@ TEST(Safetensors, gives_matrices_as_they_lie_and_vectors_as_f32) {
 
 TEST(Safetensors, weights_at_odd_addresses_are_moved_to_even_ones) {
   const TempFolder folder;
-  write_file(folder / "model.safetensors", with_header(R"({"m":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]} })", 0) + f32({3, 4}));
+  write_file(folder / "model.safetensors",
+             with_header(R"({"m":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]} })", 0) + f32({3, 4}));
   const auto source = open_safetensors(folder.path());
   ASSERT_TRUE(source.ok()) << source.error().message;
   const auto matrix = (*source)->matrix("m", 1, 2);
@@ -63,20 +64,31 @@ TEST(Safetensors, weights_at_odd_addresses_are_moved_to_even_ones) {
 }
 
 TEST(Safetensors, refuses_headers_that_cannot_be) {
-  const auto entry = [](const std::string& body, size_t data = 64) { return error_of(with_header("{\"a\":" + body + "}", data)); };
+  const auto entry = [](const std::string& body, size_t data = 64) {
+    return error_of(with_header("{\"a\":" + body + "}", data));
+  };
   EXPECT_EQ(entry(R"({"dtype":"F32","shape":[4,4],"data_offsets":[0,64]})"), "");
-  EXPECT_NE(entry(R"({"dtype":"F32","shape":[4,4],"data_offsets":[0,68]})", 68), "");       // more than the shape
-  EXPECT_NE(entry(R"({"dtype":"F32","shape":[4,4],"data_offsets":[64,0]})"), "");           // backwards
-  EXPECT_NE(entry(R"({"dtype":"F32","shape":[4,4],"data_offsets":[16,80]})"), "");          // beyond the end
+  EXPECT_NE(entry(R"({"dtype":"F32","shape":[4,4],"data_offsets":[0,68]})", 68), "");  // more than the shape
+  EXPECT_NE(entry(R"({"dtype":"F32","shape":[4,4],"data_offsets":[64,0]})"), "");      // backwards
+  EXPECT_NE(entry(R"({"dtype":"F32","shape":[4,4],"data_offsets":[16,80]})"), "");     // beyond the end
   EXPECT_NE(entry(R"({"dtype":"F32","shape":[-4,4],"data_offsets":[0,64]})"), "");
   EXPECT_NE(entry(R"({"dtype":"F32","shape":[4294967296,4294967296,16],"data_offsets":[0,64]})"), "");
-  EXPECT_NE(entry(R"({"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]})"), "");  // * 4 is 0 in 64 bits
+  EXPECT_NE(entry(R"({"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]})"),
+            "");  // * 4 is 0 in 64 bits
   EXPECT_NE(entry(R"({"dtype":"F32","shape":[16.0],"data_offsets":[0,64]})"), "");
   EXPECT_NE(entry(R"({"dtype":1,"shape":[16],"data_offsets":[0,64]})"), "");
   EXPECT_NE(entry(R"({"dtype":"F32","shape":[16],"data_offsets":[0,18446744073709551615]})"), "");
   EXPECT_NE(entry(R"([])"), "");
-  EXPECT_NE(entry(R"({"dtype":"F32","shape":[16],"data_offsets":[0,64]},"a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]})"), "");
-  EXPECT_NE(entry(R"({"dtype":"F32","shape":[16],"data_offsets":[0,64]},"b":{"dtype":"F32","shape":[1],"data_offsets":[60,64]})"), "");
+  EXPECT_NE(
+      entry(
+          R"({"dtype":"F32","shape":[16],"data_offsets":[0,64]},)"
+                  R"("a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]})"),
+      "");
+  EXPECT_NE(
+      entry(
+          R"({"dtype":"F32","shape":[16],"data_offsets":[0,64]},)"
+                  R"("b":{"dtype":"F32","shape":[1],"data_offsets":[60,64]})"),
+      "");
   EXPECT_NE(error_of(with_header(std::string(100000, '['), 0)).find("deeper"), std::string::npos);
   EXPECT_NE(error_of(with_header("[]", 0)), "");
   EXPECT_NE(error_of(""), "");
@@ -84,12 +96,14 @@ TEST(Safetensors, refuses_headers_that_cannot_be) {
 }
 
 TEST(Safetensors, an_index_may_not_name_files_outside_the_directory) {
-  for (const char* name : {"../model.safetensors", "/etc/x.safetensors", "a/b.safetensors", ".safetensors", ".hidden.safetensors",
-                           "model.bin", "", "a\\\\b.safetensors"}) {
-    const auto index = parse_safetensors_index("{\"weight_map\":{\"t\":\"" + std::string(name) + "\"}}", "index.json");
+  for (const char* name : {"../model.safetensors", "/etc/x.safetensors", "a/b.safetensors", ".safetensors",
+                           ".hidden.safetensors", "model.bin", "", "a\\\\b.safetensors"}) {
+    const auto index =
+        parse_safetensors_index("{\"weight_map\":{\"t\":\"" + std::string(name) + "\"}}", "index.json");
     EXPECT_FALSE(index.ok()) << name;
   }
-  const auto index = parse_safetensors_index(R"({"weight_map":{"t":"b.safetensors","u":"a.safetensors","v":"b.safetensors"}})", "i");
+  const auto index = parse_safetensors_index(
+      R"({"weight_map":{"t":"b.safetensors","u":"a.safetensors","v":"b.safetensors"}})", "i");
   ASSERT_TRUE(index.ok());
   EXPECT_EQ(index->shards, (std::vector<std::string>{"a.safetensors", "b.safetensors"}));
   EXPECT_FALSE(parse_safetensors_index(R"({"weight_map":{}})", "i").ok());
@@ -101,7 +115,8 @@ TEST(Safetensors, a_tensor_that_the_index_promises_must_be_there_and_only_once) 
   const TempFolder folder;
   write_file(folder / "a.safetensors", safetensors_file({{"t", "F32", {1}, f32({1})}}));
   write_file(folder / "b.safetensors", safetensors_file({{"u", "F32", {1}, f32({1})}}));
-  write_file(folder / "model.safetensors.index.json", R"({"weight_map":{"t":"a.safetensors","u":"b.safetensors"}})");
+  write_file(folder / "model.safetensors.index.json",
+             R"({"weight_map":{"t":"a.safetensors","u":"b.safetensors"}})");
   EXPECT_TRUE(open_safetensors(folder.path()).ok());
   write_file(folder / "b.safetensors", safetensors_file({{"t", "F32", {1}, f32({1})}}));
   EXPECT_NE(open_safetensors(folder.path()).error().message.find("in two files"), std::string::npos);

@@ -34,12 +34,14 @@ FakeHub::Answer FakeHub::serve(const std::string& bytes, const FetchRequest& req
   }
   const size_t first = std::stoul(range.substr(6));
   if (first >= body.size()) return {416, headers, ""};
-  headers["content-range"] = "bytes " + std::to_string(first) + "-" + std::to_string(body.size() - 1) + "/" + std::to_string(body.size());
+  headers["content-range"] = "bytes " + std::to_string(first) + "-" + std::to_string(body.size() - 1) + "/" +
+                             std::to_string(body.size());
   headers["content-length"] = std::to_string(body.size() - first);
   return {206, headers, body.substr(first)};
 }
 
-FakeHub::Answer FakeHub::answer_to(const FetchRequest& request, const std::string& url, const Fault& fault) const {
+FakeHub::Answer FakeHub::answer_to(const FetchRequest& request, const std::string& url,
+                                   const Fault& fault) const {
   if (fault.status != 0) return {fault.status, fault.headers, "no"};
   if (const auto at = plain.find(url); at != plain.end()) {
     std::map<std::string, std::string> headers;
@@ -62,8 +64,10 @@ FakeHub::Answer FakeHub::answer_to(const FetchRequest& request, const std::strin
   const std::string api = std::string(kEndpoint) + "/api/models/" + repository + "/revision/";
   if (url.starts_with(api)) {
     const std::string revision = url.substr(api.size());
-    const bool is_the_commit = std::any_of(revisions.begin(), revisions.end(), [&](const auto& r) { return r.second == revision; });
-    if (!revisions.contains(revision) && !is_the_commit) return {404, {{"x-error-code", "RevisionNotFound"}}, "{}"};
+    const bool is_the_commit =
+        std::any_of(revisions.begin(), revisions.end(), [&](const auto& r) { return r.second == revision; });
+    if (!revisions.contains(revision) && !is_the_commit)
+      return {404, {{"x-error-code", "RevisionNotFound"}}, "{}"};
     nlohmann::json siblings = nlohmann::json::array();
     for (const auto& [name, file] : files) siblings.push_back({{"rfilename", name}});
     for (const auto& name : extra_names) siblings.push_back({{"rfilename", name}});
@@ -92,7 +96,8 @@ Result<FetchResponse> FakeHub::fetch(const FetchRequest& request) {
   for (int redirects = 0; redirects < 5; ++redirects) {
     {
       const std::lock_guard lock(mutex_);
-      seen_.push_back({current.method, current.url, header(current, "Range"), header(current, "Authorization")});
+      seen_.push_back(
+          {current.method, current.url, header(current, "Range"), header(current, "Authorization")});
     }
     const Fault fault = this->fault ? this->fault(current).value_or(Fault{}) : Fault{};
     if (fault.network) return Error{ErrorCode::kIo, "the connection was refused."};
@@ -109,7 +114,8 @@ Result<FetchResponse> FakeHub::fetch(const FetchRequest& request) {
     const bool cut = fault.cut_after >= 0 && fault.cut_after < static_cast<int64_t>(answer.body.size());
     const std::string body = cut ? answer.body.substr(0, static_cast<size_t>(fault.cut_after)) : answer.body;
     if (request.sink && answer.status >= 200 && answer.status < 300) {
-      for (size_t i = 0; i < body.size(); i += kPieceBytes) SLUICE_TRY(request.sink(std::string_view(body).substr(i, kPieceBytes)));
+      for (size_t i = 0; i < body.size(); i += kPieceBytes)
+        SLUICE_TRY(request.sink(std::string_view(body).substr(i, kPieceBytes)));
     } else {
       response.body = body;
     }

@@ -1,5 +1,5 @@
-// A hub in memory: answers a Fetcher's requests as the Hugging Face hub does, or wrongly in the ways that networks and servers
-// go wrong. Any thread.
+// A hub in memory: answers a Fetcher's requests as the Hugging Face hub does, or wrongly in the ways that
+// networks and servers go wrong. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -26,12 +26,12 @@ class FakeHub : public Fetcher {
   };
   // What goes wrong with one answer. Later ones are right again.
   struct Fault {
-    int status = 0;                      // instead of the answer
+    int status = 0;  // instead of the answer
     std::map<std::string, std::string> headers;
-    bool network = false;                // no answer at all
-    int64_t cut_after = -1;              // bytes of body, then the connection breaks
-    bool ignore_range = false;           // 200 with everything
-    std::optional<std::string> bytes;    // another body
+    bool network = false;              // no answer at all
+    int64_t cut_after = -1;            // bytes of body, then the connection breaks
+    bool ignore_range = false;         // 200 with everything
+    std::optional<std::string> bytes;  // another body
   };
   struct Seen {
     std::string method, url, range, authorization;

@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
-"""A small server that speaks the Hugging Face hub's protocol over folders, for end-to-end tests. Python's standard library only.
+"""A small server that speaks the Hugging Face hub's protocol over folders, for end-to-end tests. Only
+Python's standard library.
 
   python3 tests/support/fake_hub.py ROOT [--port 0] [--token T] [--fault KIND:PART:TIMES[:N]] …
 
-serves every ROOT/org/name/ as the repository org/name with the one branch main. It prints `endpoint URL` once it listens.
-Large files (.safetensors, .gguf, .bin, or over 1 MiB) are named by SHA-256 and served, as the hub does it, through a redirect
-to another origin (a second port), which must not see the token. Others are named as git names a blob.
+serves every ROOT/org/name/ as the repository org/name with the one branch main. It prints `endpoint URL` once
+it listens. Large files (.safetensors, .gguf, .bin, or over 1 MiB) are named by SHA-256 and served, as the hub
+does it, through a redirect to another origin (a second port), which must not see the token. Others are named
+as git names a blob.
 
-Faults, for the next TIMES requests whose path holds PART:
-  status:PART:TIMES:503   that status (429 with Retry-After: 0)     cut:PART:TIMES:5000   the connection breaks after 5000 bytes
-  corrupt:PART:TIMES      one byte is wrong                         norange:PART:TIMES    the range is ignored
+Faults, for the next TIMES requests whose path holds PART (all but `status`: only for answers with a body):
+  status:PART:TIMES:503   that status (429 with Retry-After: 0)
+  cut:PART:TIMES:5000     the connection breaks after 5000 bytes
+  corrupt:PART:TIMES      one byte is wrong
+  norange:PART:TIMES      the range is ignored
   slow:PART:TIMES:20      a pause of 20 ms after every 64 KiB
-From Python: `with FakeHub(root, token=…, faults=[…]) as hub: hub.endpoint, hub.requests` (method, origin, path, headers).
+From Python: `with FakeHub(root, token=…, faults=[…]) as hub`: hub.endpoint, and hub.requests as tuples of
+method, origin ("hub" or "content"), path and headers.
 """
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import pathlib
@@ -37,12 +43,16 @@ class Fault:
             raise ValueError(f"unknown fault {kind!r}")
 
 
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()
+@functools.lru_cache(maxsize=None)
+def hashes_at(path, size, _mtime):
+    """SHA-256 of a file's bytes, and git's name of them as a blob."""
+    data = path.read_bytes()
+    return hashlib.sha256(data).hexdigest(), hashlib.sha1(b"blob %d\0" % size + data).hexdigest()
 
 
-def git_blob(data):
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+def hashes(path):
+    stat = path.stat()
+    return hashes_at(path, stat.st_size, stat.st_mtime_ns)
 
 
 def is_large(path):
@@ -78,12 +88,12 @@ class FakeHub:
         return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
 
     def commit(self, files):
-        return hashlib.sha1("".join(f"{n} {git_blob(p.read_bytes())}\n" for n, p in files.items()).encode()).hexdigest()
+        return hashlib.sha1("".join(f"{n} {hashes(p)[1]}\n" for n, p in files.items()).encode()).hexdigest()
 
-    def take_fault(self, path):
+    def take_fault(self, path, spoils_body):
         with self.lock:
             for fault in self.faults:
-                if fault.left > 0 and fault.part in path:
+                if fault.left > 0 and fault.part in path and (fault.kind != "status") == spoils_body:
                     fault.left -= 1
                     return fault
         return None
@@ -103,12 +113,13 @@ class FakeHub:
 
             def answer(self, with_body):
                 with hub.lock:
-                    hub.requests.append((self.command, origin, self.path, {k.lower(): v for k, v in self.headers.items()}))
-                self.with_body, self.fault = with_body, hub.take_fault(self.path)
+                    headers = {name.lower(): value for name, value in self.headers.items()}
+                    hub.requests.append((self.command, origin, self.path, headers))
+                self.with_body = with_body
+                fault = hub.take_fault(self.path, spoils_body=False)
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    if self.fault and self.fault.kind == "status":
-                        extra = {"Retry-After": "0"} if self.fault.number == 429 else {}
-                        self.refuse(self.fault.number, "", **extra)
+                    if fault:
+                        self.refuse(fault.number, "", **({"Retry-After": "0"} if fault.number == 429 else {}))
                     elif origin == "content":
                         self.answer_content()
                     elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
@@ -151,14 +162,15 @@ class FakeHub:
                 if verb == "tree":
                     body = []
                     for name, path in files.items():
-                        data = path.read_bytes()
-                        entry = {"type": "file", "oid": git_blob(data), "size": len(data), "path": name}
+                        size = path.stat().st_size
+                        entry = {"type": "file", "oid": hashes(path)[1], "size": size, "path": name}
                         if is_large(path):
-                            entry["lfs"] = {"oid": sha256(data), "size": len(data), "pointerSize": 134}
+                            entry["lfs"] = {"oid": hashes(path)[0], "size": size, "pointerSize": 134}
                         body.append(entry)
                 else:
-                    body = {"id": repository, "modelId": repository, "sha": hub.commit(files), "private": False, "tags": [],
-                            "downloads": 0, "likes": 0, "siblings": [{"rfilename": name} for name in files]}
+                    body = {"id": repository, "modelId": repository, "sha": hub.commit(files),
+                            "private": False, "tags": [], "downloads": 0, "likes": 0,
+                            "siblings": [{"rfilename": name} for name in files]}
                 self.send_body(json.dumps(body).encode(), {"Content-Type": "application/json"})
 
             def answer_file(self, repository, revision, name):
@@ -167,14 +179,16 @@ class FakeHub:
                     return
                 if name not in files:
                     return self.refuse(404, "EntryNotFound")
-                data = files[name].read_bytes()
+                path = files[name]
                 headers = {"X-Repo-Commit": hub.commit(files), "Accept-Ranges": "bytes"}
-                if not is_large(files[name]):
-                    return self.send_body(data, headers | {"ETag": f'"{git_blob(data)}"'})
+                if not is_large(path):
+                    return self.send_body(path.read_bytes(), headers | {"ETag": f'"{hashes(path)[1]}"'})
+                sha256 = hashes(path)[0]
                 self.send_response(302)
-                location = f"{hub.content_origin}/{repository}/{name}?sha={sha256(data)}"
-                for key, value in (headers | {"X-Linked-ETag": f'"{sha256(data)}"', "X-Linked-Size": str(len(data)),
-                                              "Location": location, "Content-Length": "0"}).items():
+                headers |= {"X-Linked-ETag": f'"{sha256}"', "X-Linked-Size": str(path.stat().st_size),
+                            "Content-Length": "0",
+                            "Location": f"{hub.content_origin}/{repository}/{name}?sha={sha256}"}
+                for key, value in headers.items():
                     self.send_header(key, value)
                 self.end_headers()
 
@@ -186,13 +200,14 @@ class FakeHub:
                 path = files.get("/".join(parts[2:]))
                 if path is None:
                     return self.refuse(404, "")
-                data = path.read_bytes()
-                self.send_body(data, {"ETag": f'"{sha256(data)}"', "Accept-Ranges": "bytes"})
+                self.send_body(path.read_bytes(), {"ETag": f'"{hashes(path)[0]}"', "Accept-Ranges": "bytes"})
 
             def send_body(self, data, headers):
-                kind = self.fault.kind if self.fault else ""
+                fault = hub.take_fault(self.path, spoils_body=True) if self.with_body else None
+                kind = fault.kind if fault else ""
                 start, wanted = 0, self.headers.get("Range", "")
-                if wanted.startswith("bytes=") and kind != "norange" and self.headers.get("If-Range", headers.get("ETag")) == headers.get("ETag"):
+                same = self.headers.get("If-Range", headers.get("ETag")) == headers.get("ETag")
+                if wanted.startswith("bytes=") and kind != "norange" and same:
                     start = int(wanted[6:].split("-")[0])
                     if start >= len(data):
                         return self.refuse(416, "", **{"Content-Range": f"bytes */{len(data)}"})
@@ -208,11 +223,11 @@ class FakeHub:
                     return
                 body = data[start:]
                 if kind == "cut":
-                    body = body[:self.fault.number]
+                    body = body[:fault.number]
                 for at in range(0, len(body), PIECE):
                     self.wfile.write(body[at:at + PIECE])
                     if kind == "slow":
-                        time.sleep(self.fault.number / 1000)
+                        time.sleep(fault.number / 1000)
                 if kind == "cut":
                     self.wfile.flush()
                     self.close_connection = True
@@ -221,7 +236,8 @@ class FakeHub:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("root")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--token")

@@ -26,19 +26,32 @@ void put(std::string& out, T value, std::vector<GgufWriter::Field>& fields, std:
 
 uint32_t type_number(WeightFormat format) {
   switch (format) {
-    case WeightFormat::kF32: return 0;
-    case WeightFormat::kF16: return 1;
-    case WeightFormat::kQ4_0: return 2;
-    case WeightFormat::kQ4_1: return 3;
-    case WeightFormat::kQ5_0: return 6;
-    case WeightFormat::kQ5_1: return 7;
-    case WeightFormat::kQ8_0: return 8;
-    case WeightFormat::kQ2_K: return 10;
-    case WeightFormat::kQ3_K: return 11;
-    case WeightFormat::kQ4_K: return 12;
-    case WeightFormat::kQ5_K: return 13;
-    case WeightFormat::kQ6_K: return 14;
-    case WeightFormat::kBF16: return 30;
+    case WeightFormat::kF32:
+      return 0;
+    case WeightFormat::kF16:
+      return 1;
+    case WeightFormat::kQ4_0:
+      return 2;
+    case WeightFormat::kQ4_1:
+      return 3;
+    case WeightFormat::kQ5_0:
+      return 6;
+    case WeightFormat::kQ5_1:
+      return 7;
+    case WeightFormat::kQ8_0:
+      return 8;
+    case WeightFormat::kQ2_K:
+      return 10;
+    case WeightFormat::kQ3_K:
+      return 11;
+    case WeightFormat::kQ4_K:
+      return 12;
+    case WeightFormat::kQ5_K:
+      return 13;
+    case WeightFormat::kQ6_K:
+      return 14;
+    case WeightFormat::kBF16:
+      return 30;
   }
   return 0;
 }
@@ -98,10 +111,12 @@ void GgufWriter::add(std::string_view name, const std::vector<float>& values) {
   for (const auto value : values) put(k.encoded, value);
 }
 
-void GgufWriter::add_tensor(std::string_view name, WeightFormat format, std::vector<uint64_t> dimensions, std::string bytes) {
+void GgufWriter::add_tensor(std::string_view name, WeightFormat format, std::vector<uint64_t> dimensions,
+                            std::string bytes) {
   add_tensor(name, type_number(format), std::move(dimensions), std::move(bytes));
 }
-void GgufWriter::add_tensor(std::string_view name, uint32_t type, std::vector<uint64_t> dimensions, std::string bytes) {
+void GgufWriter::add_tensor(std::string_view name, uint32_t type, std::vector<uint64_t> dimensions,
+                            std::string bytes) {
   tensors_.push_back({std::string(name), type, std::move(dimensions), std::move(bytes)});
 }
 

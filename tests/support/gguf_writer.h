@@ -1,4 +1,5 @@
-// Writes GGUF files, right ones and, through `fields`, wrong ones: for tests of whoever reads them. One thread.
+// Writes GGUF files, right ones and, through `fields`, wrong ones: for tests of whoever reads them. One
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,10 @@ class GgufWriter {
   void add(std::string_view key, const std::vector<int32_t>& values);
   void add(std::string_view key, const std::vector<float>& values);
   // `dimensions` as the file has them: the fastest first.
-  void add_tensor(std::string_view name, WeightFormat format, std::vector<uint64_t> dimensions, std::string bytes);
-  void add_tensor(std::string_view name, uint32_t type_number, std::vector<uint64_t> dimensions, std::string bytes);
+  void add_tensor(std::string_view name, WeightFormat format, std::vector<uint64_t> dimensions,
+                  std::string bytes);
+  void add_tensor(std::string_view name, uint32_t type_number, std::vector<uint64_t> dimensions,
+                  std::string bytes);
 
   // The whole file; tensors are aligned to 32 bytes.
   std::string finish();
@@ -46,8 +49,8 @@ class GgufWriter {
   };
   struct Key {
     std::string name;
-    std::string encoded;          // type and value
-    std::vector<Field> fields;    // places relative to `encoded`
+    std::string encoded;        // type and value
+    std::vector<Field> fields;  // places relative to `encoded`
   };
   Key& key(std::string_view name);
 

@@ -80,7 +80,9 @@ WeightFormat format_in_file(const TinyShape& shape, const Tensor& tensor) {
   return tensor.rows == 0 ? WeightFormat::kF32 : shape.format;
 }
 
-bool is_k_format(WeightFormat format) { return facts_of(format).block_weights == 256; }
+bool is_k_format(WeightFormat format) {
+  return facts_of(format).block_weights == 256;
+}
 
 // Random blocks with scales small enough for weights around 1 / sqrt(columns).
 std::string random_blocks(WeightFormat format, size_t blocks, uint64_t seed) {
@@ -91,14 +93,23 @@ std::string random_blocks(WeightFormat format, size_t blocks, uint64_t seed) {
   std::vector<size_t> halves;
   float mean = 0.00035F;
   switch (format) {
-    case WeightFormat::kQ2_K: halves = {80, 82}, mean = 0.01F; break;
-    case WeightFormat::kQ3_K: halves = {108}, mean = 0.002F; break;
-    case WeightFormat::kQ6_K: halves = {208}, mean = 0.00006F; break;
-    default: halves = {0, 2}; break;
+    case WeightFormat::kQ2_K:
+      halves = {80, 82}, mean = 0.01F;
+      break;
+    case WeightFormat::kQ3_K:
+      halves = {108}, mean = 0.002F;
+      break;
+    case WeightFormat::kQ6_K:
+      halves = {208}, mean = 0.00006F;
+      break;
+    default:
+      halves = {0, 2};
+      break;
   }
   for (size_t block = 0; block < blocks; ++block) {
     for (const size_t half : halves) {
-      const auto scale = f32_to_f16(mean * static_cast<float>(0.5 + random_uniform(seed ^ 1, block * 256 + half)));
+      const auto scale =
+          f32_to_f16(mean * static_cast<float>(0.5 + random_uniform(seed ^ 1, block * 256 + half)));
       std::memcpy(bytes.data() + block * size + half, &scale, sizeof(scale));
     }
   }
@@ -114,7 +125,8 @@ std::string encode(const TinyShape& shape, const Tensor& tensor, WeightFormat fo
     return random_blocks(format, count / static_cast<size_t>(facts.block_weights), seed);
   }
   const auto values = values_of(shape, tensor);
-  std::string bytes(count / static_cast<size_t>(facts.block_weights) * static_cast<size_t>(facts.block_bytes), '\0');
+  std::string bytes(count / static_cast<size_t>(facts.block_weights) * static_cast<size_t>(facts.block_bytes),
+                    '\0');
   quantize(format, values.data(), static_cast<int64_t>(count), reinterpret_cast<std::byte*>(bytes.data()));
   return bytes;
 }
@@ -154,12 +166,18 @@ json tokenizer_json(const TinyVocabulary& vocabulary) {
   json added = json::array();
   for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     if (id < 3) {
-      added.push_back({{"id", id}, {"content", vocabulary.tokens[id]}, {"single_word", false}, {"lstrip", false},
-                       {"rstrip", false}, {"normalized", false}, {"special", true}});
+      added.push_back({{"id", id},
+                       {"content", vocabulary.tokens[id]},
+                       {"single_word", false},
+                       {"lstrip", false},
+                       {"rstrip", false},
+                       {"normalized", false},
+                       {"special", true}});
     }
     vocab[vocabulary.tokens[id]] = id;
   }
-  const json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  const json byte_level = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
@@ -211,10 +229,10 @@ TinyVocabulary tiny_vocabulary() {
   result.types = {3, 3, 3};
   result.tokens.insert(result.tokens.end(), letters.begin(), letters.end());
   const std::pair<std::string, std::string> pairs[] = {
-      {"t", "h"},   {"i", "n"},    {"e", "r"},   {"a", "n"},   {"o", "n"},   {"r", "e"},  {space, "t"}, {space, "a"},
-      {"th", "e"},  {space, "th"}, {"o", "u"},   {"i", "s"},   {"a", "t"},   {"e", "s"},  {space, "s"}, {"in", "g"},
-      {"an", "d"},  {space, "w"},  {"e", "n"},   {space, "c"}, {"o", "r"},   {"i", "t"},  {"l", "l"},   {space, "the"},
-      {space, "and"}};
+      {"t", "h"},   {"i", "n"},  {"e", "r"},     {"a", "n"},    {"o", "n"}, {"r", "e"},   {space, "t"},
+      {space, "a"}, {"th", "e"}, {space, "th"},  {"o", "u"},    {"i", "s"}, {"a", "t"},   {"e", "s"},
+      {space, "s"}, {"in", "g"}, {"an", "d"},    {space, "w"},  {"e", "n"}, {space, "c"}, {"o", "r"},
+      {"i", "t"},   {"l", "l"},  {space, "the"}, {space, "and"}};
   for (const auto& [left, right] : pairs) {
     result.merges.push_back(left + " " + right);
     result.tokens.push_back(left + right);
@@ -228,7 +246,8 @@ TinyVocabulary tiny_vocabulary() {
 }
 
 std::string tiny_chat_template() {
-  return "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+  return "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+         "'<|im_end|>' + '\n'}}"
          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 }
 
@@ -263,7 +282,8 @@ std::string tiny_gguf(const TinyShape& shape) {
     const auto format = format_in_file(shape, tensor);
     std::string bytes = encode(shape, tensor, format);
     const bool rotated = tensor.name.ends_with("q_proj.weight") || tensor.name.ends_with("k_proj.weight");
-    if (shape.architecture == "llama" && rotated) bytes = interleave_heads(bytes, tensor.rows, shape.head_size);
+    if (shape.architecture == "llama" && rotated)
+      bytes = interleave_heads(bytes, tensor.rows, shape.head_size);
     std::vector<uint64_t> dimensions = {static_cast<uint64_t>(tensor.columns)};
     if (tensor.rows > 0) dimensions.push_back(static_cast<uint64_t>(tensor.rows));
     writer.add_tensor(gguf_tensor_name(tensor.name).value(), format, dimensions, std::move(bytes));
@@ -271,7 +291,9 @@ std::string tiny_gguf(const TinyShape& shape) {
   return writer.finish();
 }
 
-void write_tiny_gguf(const TinyShape& shape, const std::string& path) { write_file(path, tiny_gguf(shape)); }
+void write_tiny_gguf(const TinyShape& shape, const std::string& path) {
+  write_file(path, tiny_gguf(shape));
+}
 
 std::string safetensors_file(const std::vector<SafetensorsEntry>& entries) {
   json header = {{"__metadata__", {{"format", "pt"}}}};
@@ -289,12 +311,15 @@ std::string safetensors_file(const std::vector<SafetensorsEntry>& entries) {
 }
 
 void write_tiny_directory(const TinyShape& shape, const std::string& folder, int shards) {
-  SLUICE_CHECK(shape.format == WeightFormat::kF32 || shape.format == WeightFormat::kF16 || shape.format == WeightFormat::kBF16);
+  SLUICE_CHECK(shape.format == WeightFormat::kF32 || shape.format == WeightFormat::kF16 ||
+               shape.format == WeightFormat::kBF16);
   std::vector<std::vector<SafetensorsEntry>> files(static_cast<size_t>(shards));
   json weight_map = json::object();
   size_t total_size = 0;
   const auto shard_name = [&](size_t shard) {
-    return shards == 1 ? std::string("model.safetensors") : "model-" + std::to_string(shard + 1) + "-of-" + std::to_string(shards) + ".safetensors";
+    return shards == 1
+               ? std::string("model.safetensors")
+               : "model-" + std::to_string(shard + 1) + "-of-" + std::to_string(shards) + ".safetensors";
   };
   const auto tensors = tensors_of(shape);
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -303,16 +328,21 @@ void write_tiny_directory(const TinyShape& shape, const std::string& folder, int
     std::vector<uint64_t> dimensions = {static_cast<uint64_t>(tensor.columns)};
     if (tensor.rows > 0) dimensions.insert(dimensions.begin(), static_cast<uint64_t>(tensor.rows));
     const auto format = format_in_file(shape, tensor);
-    files[shard].push_back({tensor.name, std::string(facts_of(format).name), dimensions, encode(shape, tensor, format)});
+    files[shard].push_back(
+        {tensor.name, std::string(facts_of(format).name), dimensions, encode(shape, tensor, format)});
     weight_map[tensor.name] = shard_name(shard);
     total_size += files[shard].back().bytes.size();
   }
-  for (size_t shard = 0; shard < files.size(); ++shard) write_file(folder + "/" + shard_name(shard), safetensors_file(files[shard]));
-  if (shards > 1) write_file(folder + "/model.safetensors.index.json", json{{"metadata", {{"total_size", total_size}}}, {"weight_map", weight_map}}.dump(1));
+  for (size_t shard = 0; shard < files.size(); ++shard)
+    write_file(folder + "/" + shard_name(shard), safetensors_file(files[shard]));
+  if (shards > 1)
+    write_file(folder + "/model.safetensors.index.json",
+               json{{"metadata", {{"total_size", total_size}}}, {"weight_map", weight_map}}.dump(1));
 
   write_file(folder + "/config.json", config_json(shape).dump(1));
   write_file(folder + "/tokenizer.json", tokenizer_json(tiny_vocabulary()).dump(1));
-  const json flags = {{"lstrip", false}, {"normalized", false}, {"rstrip", false}, {"single_word", false}, {"special", true}};
+  const json flags = {
+      {"lstrip", false}, {"normalized", false}, {"rstrip", false}, {"single_word", false}, {"special", true}};
   json added = json::object();
   for (size_t id = 0; id < 3; ++id) {
     added[std::to_string(id)] = flags;
@@ -320,14 +350,13 @@ void write_tiny_directory(const TinyShape& shape, const std::string& folder, int
   }
   json end = added["2"];
   end["__type"] = "AddedToken";
-  const json tokenizer_config = {{"bos_token", "<|im_start|>"},
-                                 {"eos_token", end},
-                                 {"unk_token", "<|endoftext|>"},
-                                 {"added_tokens_decoder", added},
-                                 {"chat_template", tiny_chat_template()},
-                                 {"tokenizer_class", "PreTrainedTokenizerFast"}};
+  const json tokenizer_config = {
+      {"bos_token", "<|im_start|>"},           {"eos_token", end},
+      {"unk_token", "<|endoftext|>"},          {"added_tokens_decoder", added},
+      {"chat_template", tiny_chat_template()}, {"tokenizer_class", "PreTrainedTokenizerFast"}};
   write_file(folder + "/tokenizer_config.json", tokenizer_config.dump(1));
-  write_file(folder + "/generation_config.json", json{{"bos_token_id", 1}, {"eos_token_id", {2, 0}}, {"temperature", 0.7}}.dump(1));
+  write_file(folder + "/generation_config.json",
+             json{{"bos_token_id", 1}, {"eos_token_id", {2, 0}}, {"temperature", 0.7}}.dump(1));
 }
 
 }  // namespace sluice

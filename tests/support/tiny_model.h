@@ -1,5 +1,6 @@
-// Models small enough for a test, with random weights and a byte-level vocabulary, as files of either kind. The same
-// shape and seed give the same weights in both, so that F32, F16 and BF16 models answer alike from a GGUF and a directory.
+// Models small enough for a test, with random weights and a byte-level vocabulary, as files of either kind.
+// The same shape and seed give the same weights in both, so that F32, F16 and BF16 models answer alike from a
+// GGUF and a directory.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,8 @@ struct TinyShape {
   WeightFormat format = WeightFormat::kF32;
 };
 
-// Ids 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|> (the end of an answer), then the 256 bytes in GPT-2's alphabet, then
-// what the merges make, then unused ones up to kTinyVocabulary.
+// Ids 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|> (the end of an answer), then the 256 bytes in GPT-2's
+// alphabet, then what the merges make, then unused ones up to kTinyVocabulary.
 inline constexpr int kTinyVocabulary = 320;
 struct TinyVocabulary {
   std::vector<std::string> tokens;  // kTinyVocabulary
@@ -42,7 +43,8 @@ std::string tiny_chat_template();
 // The GGUF file's bytes; writes them to `path`.
 std::string tiny_gguf(const TinyShape& shape);
 void write_tiny_gguf(const TinyShape& shape, const std::string& path);
-// config.json, tokenizer.json, tokenizer_config.json, generation_config.json and safetensors in `shards` files.
+// config.json, tokenizer.json, tokenizer_config.json, generation_config.json and safetensors in `shards`
+// files.
 void write_tiny_directory(const TinyShape& shape, const std::string& folder, int shards = 1);
 
 // One file of safetensors: name, type as the format spells it, shape, bytes.

@@ -11,7 +11,9 @@ class ListedTokens final : public Tokenizer {
  public:
   explicit ListedTokens(std::vector<std::string> tokens, Decoding decoding = {})
       : tokens_(std::move(tokens)), decoding_(decoding) {}
-  Result<std::vector<int32_t>> encode(std::string_view, bool, bool) const override { return std::vector<int32_t>(); }
+  Result<std::vector<int32_t>> encode(std::string_view, bool, bool) const override {
+    return std::vector<int32_t>();
+  }
   std::string decode(std::span<const int32_t>, bool) const override { return {}; }
   std::string token_bytes(int32_t id) const override { return tokens_.at(static_cast<size_t>(id)); }
   bool is_special(int32_t id) const override { return token_bytes(id).starts_with("<|"); }
@@ -24,7 +26,8 @@ class ListedTokens final : public Tokenizer {
   const Decoding decoding_;
 };
 
-std::unique_ptr<Detokenizer> over(std::vector<std::string> tokens, Detokenizer::Options options = {}, Decoding decoding = {}) {
+std::unique_ptr<Detokenizer> over(std::vector<std::string> tokens, Detokenizer::Options options = {},
+                                  Decoding decoding = {}) {
   return Detokenizer::make(std::make_shared<ListedTokens>(std::move(tokens), decoding), std::move(options));
 }
 
@@ -60,7 +63,8 @@ TEST(Detokenizer, random_tokens_give_in_pieces_what_decode_gives_at_once) {
     std::mt19937 random(3);
     for (int round = 0; round < 300; ++round) {
       std::vector<int32_t> ids(random() % 40);
-      for (auto& id : ids) id = static_cast<int32_t>(random() % static_cast<unsigned>(tokenizer->vocabulary() + 5)) - 2;
+      for (auto& id : ids)
+        id = static_cast<int32_t>(random() % static_cast<unsigned>(tokenizer->vocabulary() + 5)) - 2;
       const bool skip_special = round % 2 == 0;
       const auto detokenizer = Detokenizer::make(tokenizer, {.skip_special = skip_special});
       std::string text;
@@ -69,7 +73,8 @@ TEST(Detokenizer, random_tokens_give_in_pieces_what_decode_gives_at_once) {
         EXPECT_TRUE(is_utf8(piece)) << name << " round " << round;
         text += piece;
       }
-      EXPECT_EQ(text + detokenizer->finish(), tokenizer->decode(ids, skip_special)) << name << " round " << round;
+      EXPECT_EQ(text + detokenizer->finish(), tokenizer->decode(ids, skip_special))
+          << name << " round " << round;
     }
   }
 }
@@ -87,7 +92,8 @@ TEST(Detokenizer, random_stop_strings_end_the_text_where_it_first_holds_one_howe
     for (auto& stop : stops) stop = word(5);
     std::vector<int32_t> ids(random() % 12);
     std::string whole;
-    for (auto& id : ids) whole += tokens[static_cast<size_t>(id = static_cast<int32_t>(random() % tokens.size()))];
+    for (auto& id : ids)
+      whole += tokens[static_cast<size_t>(id = static_cast<int32_t>(random() % tokens.size()))];
     std::string met;
     const std::string want = in_one_piece(whole, stops, met);
     const auto detokenizer = over(tokens, {.stop = stops});

@@ -1,4 +1,5 @@
-// The folders under tests/golden/text: small tokenizers, and what transformers makes of awkward texts with them.
+// The folders under tests/golden/text: small tokenizers, and what transformers makes of awkward texts with
+// them.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,7 +21,9 @@ inline std::string read_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-inline std::filesystem::path golden_folder(const std::string& name) { return "tests/golden/text/" + name; }
+inline std::filesystem::path golden_folder(const std::string& name) {
+  return "tests/golden/text/" + name;
+}
 
 inline TokenizerSource json_source(const std::string& name) {
   TokenizerSource source;
@@ -52,7 +55,8 @@ inline std::shared_ptr<const Tokenizer> load_or_fail(const TokenizerSource& sour
 
 inline std::string from_hex(const std::string& hex) {
   std::string bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) bytes.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return bytes;
 }
 
@@ -71,8 +75,8 @@ inline Golden read_golden(const std::string& name) {
   const auto json = nlohmann::json::parse(read_file(golden_folder(name) / "cases.json"));
   Golden golden{json.at("gguf"), {}};
   for (const auto& entry : json.at("cases")) {
-    golden.cases.push_back({from_hex(entry.at("hex")), entry.at("ids"), entry.at("plain"), entry.at("decoded"),
-                            entry.at("skipped")});
+    golden.cases.push_back({from_hex(entry.at("hex")), entry.at("ids"), entry.at("plain"),
+                            entry.at("decoded"), entry.at("skipped")});
   }
   return golden;
 }

@@ -1,5 +1,6 @@
-// Token ids and decoded text against transformers, for small tokenizers of every supported kind, from tokenizer.json and
-// from the same vocabulary as a GGUF holds it. tests/golden/make_tokenizer_golden.py wrote what is expected.
+// Token ids and decoded text against transformers, for small tokenizers of every supported kind, from
+// tokenizer.json and from the same vocabulary as a GGUF holds it. tests/golden/make_tokenizer_golden.py wrote
+// what is expected.
 #include "tests/server/text/golden_folder.h"
 
 namespace sluice {

@@ -13,7 +13,9 @@ namespace {
 
 using testing::HasSubstr;
 
-TokenizerSource gguf_of(const char* name) { return gguf_source(read_golden(name).gguf); }
+TokenizerSource gguf_of(const char* name) {
+  return gguf_source(read_golden(name).gguf);
+}
 
 void expect_refused(const TokenizerSource& source, ErrorCode code, const std::string& reason) {
   const auto tokenizer = Tokenizer::load(source);
@@ -67,9 +69,14 @@ TEST(Tokenizer, adds_what_the_model_asks_for_around_a_text) {
 TEST(Tokenizer, training_leftovers_do_not_cut_a_text) {
   auto source = json_source("smollm");
   auto json = nlohmann::ordered_json::parse(source.tokenizer_json);
-  json["truncation"] = {{"direction", "Right"}, {"max_length", 3}, {"strategy", "LongestFirst"}, {"stride", 0}};
-  json["padding"] = {{"strategy", {{"Fixed", 50}}}, {"direction", "Right"}, {"pad_to_multiple_of", nullptr},
-                     {"pad_id", 0}, {"pad_type_id", 0}, {"pad_token", "<|endoftext|>"}};
+  json["truncation"] = {
+      {"direction", "Right"}, {"max_length", 3}, {"strategy", "LongestFirst"}, {"stride", 0}};
+  json["padding"] = {{"strategy", {{"Fixed", 50}}},
+                     {"direction", "Right"},
+                     {"pad_to_multiple_of", nullptr},
+                     {"pad_id", 0},
+                     {"pad_type_id", 0},
+                     {"pad_token", "<|endoftext|>"}};
   const std::string text = "a text of more than three tokens";
   const auto want = *load_or_fail(source)->encode(text, true, true);
   source.tokenizer_json = json.dump();
@@ -143,14 +150,16 @@ TEST(Tokenizer, what_is_not_known_is_named) {
 
 TEST(Tokenizer, bytes_that_are_no_tokenizer_are_refused) {
   TokenizerSource source;
-  for (const std::string& bytes : {std::string(), std::string("{"), std::string("[1]"), std::string("\xff\xff"),
-                                   std::string(100000, '['), std::string("{\"model\": {\"type\": \"BPE\"}}")}) {
+  for (const std::string& bytes :
+       {std::string(), std::string("{"), std::string("[1]"), std::string("\xff\xff"),
+        std::string(100000, '['), std::string("{\"model\": {\"type\": \"BPE\"}}")}) {
     source.tokenizer_json = bytes;
     expect_refused(source, ErrorCode::kCorrupt, "tokenizer.json");
   }
 }
 
-// The default model's own vocabulary. tests/golden/make_tokenizer_golden.py --gguf FILE wrote what is expected.
+// The default model's own vocabulary. tests/golden/make_tokenizer_golden.py --gguf FILE wrote what is
+// expected.
 TEST(Tokenizer, the_default_model_tokenizes_as_transformers_does) {
   const char* path = std::getenv("SLUICE_TEST_MODEL");
   if (path == nullptr) GTEST_SKIP() << "SLUICE_TEST_MODEL does not name the default model's GGUF file";

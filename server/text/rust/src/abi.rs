@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{self, catch_unwind, AssertUnwindSafe};
+use std::sync::Once;
 
 /// The same numbers as SluiceTextStatus.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,12 +116,32 @@ pub unsafe extern "C" fn sluice_text_free_ids(buffer: IdBuffer) {
 }
 
 fn panic_text(panic: Box<dyn Any + Send>) -> String {
-    let text = panic
+    panic
         .downcast_ref::<&str>()
         .map(|text| text.to_string())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_string());
-    format!("a text library broke an invariant of its own: {text}")
+        .unwrap_or_else(|| "no message".to_string())
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A panic of the libraries as a sentence. It becomes the caller's error, so nothing is printed.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let outer = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !INSIDE.get() {
+                outer(panic);
+            }
+        }));
+    });
+    let before = INSIDE.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    INSIDE.set(before);
+    outcome.map_err(panic_text)
 }
 
 /// Runs `work`; what it returns goes to `out`, its failure or panic to `message`.
@@ -127,13 +149,13 @@ fn panic_text(panic: Box<dyn Any + Send>) -> String {
 /// # Safety
 /// `out` and `message` are writable.
 pub unsafe fn answer<T>(out: *mut T, message: *mut Buffer, work: impl FnOnce() -> Outcome<T>) -> i32 {
-    let failure = match catch_unwind(AssertUnwindSafe(work)) {
+    let failure = match catch(work) {
         Ok(Ok(value)) => {
             out.write(value);
             return Status::Ok as i32;
         }
         Ok(Err(failure)) => failure,
-        Err(panic) => Failure::internal(panic_text(panic)),
+        Err(panic) => Failure::internal(format!("A text library broke an invariant of its own: {panic}.")),
     };
     message.write(failure.message.into_bytes().into());
     failure.status as i32
@@ -145,6 +167,6 @@ pub unsafe fn answer<T>(out: *mut T, message: *mut Buffer, work: impl FnOnce() -
 /// `handle` came from `Box::into_raw` and is freed once; null is nothing.
 pub unsafe fn free<T>(handle: *mut T) {
     if !handle.is_null() {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(Box::from_raw(handle))));
+        let _ = catch(|| drop(Box::from_raw(handle)));
     }
 }

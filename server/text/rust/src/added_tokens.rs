@@ -1,11 +1,12 @@
 //! Who may spell a special token: the model's template may, a client may not.
 //!
-//! A client's whole text is encoded with special tokens off. A rendered conversation holds both, in one string that must be
-//! cut into words as one (a merge may span the seam between template and content). So before rendering, each place of the
-//! client's strings that could be read as a special token, or as the beginning or end of one cut by the string's edge,
-//! gets a guard: a private-use character between the token's first character and the rest. After rendering the special
-//! tokens are split out with the guards in place, then the guards go, and what is left of the token's text is encoded as
-//! the text it is. Content without such text is untouched.
+//! A client's whole text is encoded with special tokens off. A rendered conversation holds both, in one
+//! string that must be cut into words as one (a merge may span the seam between template and content). So
+//! before rendering, each place of the client's strings that could be read as a special token, or as the
+//! beginning or end of one cut by the string's edge, gets a guard: a private-use character between the
+//! token's first character and the rest. After rendering the special tokens are split out with the guards
+//! in place, then the guards go, and what is left of the token's text is encoded as the text it is. Content
+//! without such text is untouched.
 
 use ahash::AHashMap;
 use tokenizers::{AddedVocabulary, PreTokenizedString, Tokenizer};
@@ -39,8 +40,8 @@ impl AddedTokens {
         self.without_special.extract_and_normalize(tokenizer.get_normalizer(), text)
     }
 
-    /// A character to guard with, or None when no string can be read as a special token anyway. With every candidate
-    /// taken the conversation is refused by the caller.
+    /// A character to guard with, or None when no string can be read as a special token anyway. With every
+    /// candidate taken the conversation is refused by the caller.
     pub fn guard_for<'a>(&self, strings: &[&'a str]) -> Guard {
         if strings.iter().all(|text| self.places(text).is_empty()) {
             return Guard::NotNeeded;
@@ -78,7 +79,8 @@ impl AddedTokens {
                 continue;
             }
             let rest = &text[at..];
-            let cut = |end: usize| at < end && self.whole.holds_start(&text[at..end]) && tells(&text[at..end]);
+            let cut =
+                |end: usize| at < end && self.whole.holds_start(&text[at..end]) && tells(&text[at..end]);
             if self.whole.starts(rest) || cut(text.len()) || cut(trimmed_end) {
                 places.push(at + first.len_utf8());
             }
@@ -102,8 +104,8 @@ pub enum Guard {
     NoneLeft,
 }
 
-/// A cut piece of letters and digits alone is a word like any other ("s" of some token's end): parting it would only
-/// disturb the template's comparisons ("user", "system").
+/// A cut piece of letters and digits alone is a word like any other ("s" of some token's end): parting it
+/// would only disturb the template's comparisons ("user", "system").
 fn tells(piece: &str) -> bool {
     piece.chars().any(|c| !c.is_alphanumeric())
 }

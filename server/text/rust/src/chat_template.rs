@@ -1,8 +1,9 @@
 //! A model's Jinja chat template, compiled once and rendered as transformers renders it
-//! (https://github.com/huggingface/transformers, utils/chat_template_utils.py): trim_blocks, lstrip_blocks, loop controls,
-//! Python's methods on strings and maps, json.dumps for `tojson`, `raise_exception`, `strftime_now`, `{% generation %}`.
-//! A template comes with a model and is treated as hostile: it reaches nothing but its input, its steps and its output
-//! are bounded, and nesting is limited by the engine. Not bounded: the size of a string between steps.
+//! (https://github.com/huggingface/transformers, utils/chat_template_utils.py): trim_blocks, lstrip_blocks,
+//! loop controls, Python's methods on strings and maps, json.dumps for `tojson`, `raise_exception`,
+//! `strftime_now`, `{% generation %}`. A template comes with a model and is treated as hostile: it reaches
+//! nothing but its input, its steps and its output are bounded, and nesting is limited by the engine. Not
+//! bounded: the size of a string between steps.
 
 use std::fmt;
 use std::io;
@@ -65,9 +66,9 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, words.clone()).with_source(Refusal(words)))
         });
         environment.add_function("strftime_now", |format: String| local_time(&format));
-        environment
-            .add_template_owned(NAME, without_generation_tags(source))
-            .map_err(|error| Failure::unsupported(format!("The model's chat template cannot be compiled: {}.", told(&error))))?;
+        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(|error| {
+            Failure::unsupported(format!("The model's chat template cannot be compiled: {}.", told(&error)))
+        })?;
         Ok(Self { environment, special_tokens })
     }
 
@@ -121,7 +122,8 @@ fn failure_of(error: &Error) -> Failure {
         if let Some(wrapped) = current.downcast_ref::<io::Error>() {
             if wrapped.get_ref().is_some_and(|inner| inner.is::<TooLong>()) {
                 return Failure::invalid_argument(format!(
-                    "The model's chat template makes more than {MAX_OUTPUT_BYTES} bytes of this conversation; send a \
+                    "The model's chat template makes more than {MAX_OUTPUT_BYTES} bytes of this \
+                     conversation; send a \
                      shorter one."
                 ));
             }
@@ -130,7 +132,8 @@ fn failure_of(error: &Error) -> Failure {
     }
     if error.kind() == ErrorKind::OutOfFuel {
         return Failure::invalid_argument(format!(
-            "The model's chat template takes more than {MAX_STEPS} steps for this conversation; send a shorter one."
+            "The model's chat template takes more than {MAX_STEPS} steps for this conversation; send a \
+             shorter one."
         ));
     }
     Failure::invalid_argument(format!("The model's chat template failed: {}.", told(error)))
@@ -147,8 +150,8 @@ fn told(error: &Error) -> String {
     words
 }
 
-/// `{% generation %}` marks what an assistant said, for training. It renders its body; `with` does the same here and opens
-/// a scope, as the original does.
+/// `{% generation %}` marks what an assistant said, for training. It renders its body; `with` does the same
+/// here and opens a scope, as the original does.
 fn without_generation_tags(source: &str) -> String {
     let mut plain = String::with_capacity(source.len());
     let mut rest = source;

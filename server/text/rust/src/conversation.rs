@@ -1,5 +1,6 @@
-//! A request's conversation on its way through the template: the variables transformers adds, continue_final_message, and
-//! the guards that keep a client's words from becoming control tokens (added_tokens.rs).
+//! A request's conversation on its way through the template: the variables transformers adds,
+//! continue_final_message, and the guards that keep a client's words from becoming control tokens
+//! (added_tokens.rs).
 
 use serde_json::{Map, Value as Json};
 
@@ -8,8 +9,8 @@ use crate::added_tokens::Guard;
 use crate::chat_template::ChatTemplate;
 use crate::tokenizer::TextTokenizer;
 
-/// Marks where the final message ends in the rendered text, so that what the template puts behind it can be cut off. Its
-/// last space tells whether the template trims.
+/// Marks where the final message ends in the rendered text, so that what the template puts behind it can be
+/// cut off. Its last space tells whether the template trims.
 const END_OF_FINAL_MESSAGE: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 /// Names under which a message's reasoning is passed; templates read the first, some read the second.
@@ -22,8 +23,9 @@ struct Conversation {
 
 impl Conversation {
     fn parse(json: &[u8]) -> Outcome<Self> {
-        let parsed: Json = serde_json::from_slice(json)
-            .map_err(|error| Failure::invalid_argument(format!("The conversation is not valid JSON: {error}.")))?;
+        let parsed: Json = serde_json::from_slice(json).map_err(|error| {
+            Failure::invalid_argument(format!("The conversation is not valid JSON: {error}."))
+        })?;
         let Json::Object(mut variables) = parsed else {
             return Err(Failure::invalid_argument("The conversation must be a JSON object."));
         };
@@ -49,7 +51,8 @@ impl Conversation {
         let mut text = template.render(self.variables)?;
         let Some(at) = text.rfind(END_OF_FINAL_MESSAGE.trim_end()) else {
             return Err(Failure::invalid_argument(
-                "continue_final_message cannot be used: the model's chat template does not show the final message.",
+                "continue_final_message cannot be used: the model's chat template does not show the final \
+                 message.",
             ));
         };
         let trims = !text[at..].starts_with(END_OF_FINAL_MESSAGE);
@@ -61,7 +64,9 @@ impl Conversation {
     }
 
     fn mark_final_message(&mut self) -> Outcome<()> {
-        let nothing = || Failure::invalid_argument("continue_final_message needs a final message with text to continue.");
+        let nothing = || {
+            Failure::invalid_argument("continue_final_message needs a final message with text to continue.")
+        };
         let content = self
             .variables
             .get_mut("messages")
@@ -70,7 +75,9 @@ impl Conversation {
             .and_then(|message| message.get_mut("content"))
             .ok_or_else(nothing)?;
         let text = match content {
-            Json::Array(parts) => parts.iter_mut().rev().find_map(|part| part.get_mut("text")).ok_or_else(nothing)?,
+            Json::Array(parts) => {
+                parts.iter_mut().rev().find_map(|part| part.get_mut("text")).ok_or_else(nothing)?
+            }
             content => content,
         };
         match text {
@@ -91,20 +98,23 @@ impl Conversation {
             Guard::Use(guard) => guard,
             Guard::NoneLeft => {
                 return Err(Failure::invalid_argument(
-                    "The conversation holds text that spells special tokens and all of U+E000 to U+E0FF besides; remove \
+                    "The conversation holds text that spells special tokens and all of U+E000 to U+E0FF \
+                     besides; remove \
                      one of them.",
                 ))
             }
         };
         let variables = std::mem::take(&mut self.variables);
-        self.variables = variables.into_iter().map(|(name, value)| (name, guarded(value, guard, tokenizer))).collect();
+        self.variables =
+            variables.into_iter().map(|(name, value)| (name, guarded(value, guard, tokenizer))).collect();
         Ok(Some(guard))
     }
 }
 
 fn alias_reasoning(message: &mut Json) {
     let Some(message) = message.as_object_mut() else { return };
-    let given = REASONING.iter().find_map(|name| message.get(*name).filter(|value| !value.is_null()).cloned());
+    let given =
+        REASONING.iter().find_map(|name| message.get(*name).filter(|value| !value.is_null()).cloned());
     if let Some(reasoning) = given {
         message.entry("thinking").or_insert_with(|| reasoning.clone());
         message.insert(REASONING[0].to_string(), reasoning);
@@ -150,7 +160,12 @@ pub unsafe extern "C" fn sluice_text_template_compile(
     message: *mut Buffer,
 ) -> i32 {
     answer(out, message, || {
-        let named = [("bos_token", bos_token), ("eos_token", eos_token), ("unk_token", unk_token), ("pad_token", pad_token)];
+        let named = [
+            ("bos_token", bos_token),
+            ("eos_token", eos_token),
+            ("unk_token", unk_token),
+            ("pad_token", pad_token),
+        ];
         let special_tokens = named
             .into_iter()
             .map(|(name, text)| (name.to_string(), text.text()))

@@ -1,5 +1,6 @@
-//! A GGUF's embedded vocabulary as a tokenizer: byte-level BPE ("gpt2") and SentencePiece's BPE ("llama"), the latter
-//! with merges derived from the scores as transformers derives them (convert_slow_tokenizer.py, generate_merges).
+//! A GGUF's embedded vocabulary as a tokenizer: byte-level BPE ("gpt2") and SentencePiece's BPE ("llama"),
+//! the latter with merges derived from the scores as transformers derives them (convert_slow_tokenizer.py,
+//! generate_merges).
 
 use ahash::AHashMap;
 use std::borrow::Cow;
@@ -96,7 +97,8 @@ pub unsafe fn tokenizer(vocabulary: &Vocabulary) -> Outcome<TextTokenizer> {
         "llama" => sentence_piece(&contents, vocabulary.add_space_prefix)?,
         other => {
             return Err(Failure::unsupported(format!(
-                "The GGUF's vocabulary is of the kind {other:?} (tokenizer.ggml.model); \"gpt2\" (byte-level BPE) and \
+                "The GGUF's vocabulary is of the kind {other:?} (tokenizer.ggml.model); \"gpt2\" \
+                 (byte-level BPE) and \
                  \"llama\" (SentencePiece) are supported."
             )))
         }
@@ -113,9 +115,11 @@ pub unsafe fn tokenizer(vocabulary: &Vocabulary) -> Outcome<TextTokenizer> {
     ];
     surround(&mut inner, ends)?;
 
-    let tokens = contents.tokens.iter().enumerate().map(|(id, text)| {
-        (id as u32, text.as_ref(), if contents.is_special(id) { SPECIAL } else { 0 })
-    });
+    let tokens = contents
+        .tokens
+        .iter()
+        .enumerate()
+        .map(|(id, text)| (id as u32, text.as_ref(), if contents.is_special(id) { SPECIAL } else { 0 }));
     let table = TokenTable::build(Decoding::of(&inner)?, count, tokens)?;
     Ok(TextTokenizer::new(inner, table))
 }
@@ -154,7 +158,9 @@ fn byte_level(contents: &Contents, pre: &str) -> Outcome<Tokenizer> {
 
 fn sentence_piece(contents: &Contents, add_space_prefix: bool) -> Outcome<Tokenizer> {
     if contents.scores.is_empty() {
-        return Err(Failure::corrupt("The GGUF's SentencePiece vocabulary has no scores (tokenizer.ggml.scores)."));
+        return Err(Failure::corrupt(
+            "The GGUF's SentencePiece vocabulary has no scores (tokenizer.ggml.scores).",
+        ));
     }
     let ids = ids_of(&contents.tokens);
     let merges = merges_by_score(contents, &ids);
@@ -163,9 +169,9 @@ fn sentence_piece(contents: &Contents, add_space_prefix: bool) -> Outcome<Tokeni
     if let Some(unknown) = unknown {
         builder = builder.unk_token(contents.tokens[unknown].to_string());
     }
-    let model = builder
-        .build()
-        .map_err(|error| Failure::corrupt(format!("The GGUF's SentencePiece vocabulary does not fit itself: {error}.")))?;
+    let model = builder.build().map_err(|error| {
+        Failure::corrupt(format!("The GGUF's SentencePiece vocabulary does not fit itself: {error}."))
+    })?;
 
     let mut inner = Tokenizer::new(model);
     let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
@@ -187,8 +193,8 @@ fn sentence_piece(contents: &Contents, add_space_prefix: bool) -> Outcome<Tokeni
     Ok(inner)
 }
 
-/// Every way to make a token of two others, best score first; among equals the longer left part first, then the longer
-/// right one, then the order of the vocabulary.
+/// Every way to make a token of two others, best score first; among equals the longer left part first, then
+/// the longer right one, then the order of the vocabulary.
 fn merges_by_score(contents: &Contents, ids: &AHashMap<String, u32>) -> Vec<(String, String)> {
     struct Merge<'a> {
         score: f32,
@@ -208,8 +214,13 @@ fn merges_by_score(contents: &Contents, ids: &AHashMap<String, u32>) -> Vec<(Str
         for (nth, (at, _)) in token.char_indices().enumerate().skip(1) {
             let (left, right) = token.split_at(at);
             if let (Some(left_id), Some(right_id)) = (ids.get(left), ids.get(right)) {
-                let merge =
-                    Merge { score: contents.scores[id], left_chars: nth, right_chars: chars - nth, left, right };
+                let merge = Merge {
+                    score: contents.scores[id],
+                    left_chars: nth,
+                    right_chars: chars - nth,
+                    left,
+                    right,
+                };
                 of_token.push((*left_id, *right_id, merge));
             }
         }
@@ -234,11 +245,13 @@ fn surround(inner: &mut Tokenizer, ends: [Option<Cow<str>>; 2]) -> Outcome<()> {
         let Some(text) = text else { continue };
         let id = inner.token_to_id(text).filter(|_| !text.is_empty()).ok_or_else(|| {
             Failure::corrupt(format!(
-                "The GGUF asks for a {name} token around each text (tokenizer.ggml.add_{name}_token), but names none of \
+                "The GGUF asks for a {name} token around each text (tokenizer.ggml.add_{name}_token), but \
+                 names none of \
                  its tokens (tokenizer.ggml.{name}_token_id)."
             ))
         })?;
-        // The names inside the template are ours: a token's text may hold what a template's syntax does not allow.
+        // The names inside the template are ours: a token's text may hold what a template's syntax does not
+        // allow.
         pieces.push((before, format!("{name}:0")));
         special.push((name.to_string(), id));
     }

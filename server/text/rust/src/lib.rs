@@ -1,5 +1,6 @@
-//! The text floor's foreign libraries behind one C ABI (../text_ffi.h): tokenizers, minijinja and llguidance.
-//! Handles are immutable after they are made and may be shared by threads; a matcher belongs to one thread at a time.
+//! The text floor's foreign libraries behind one C ABI (../text_ffi.h): tokenizers, minijinja and
+//! llguidance. Handles are immutable after they are made and may be shared by threads; a matcher belongs to
+//! one thread at a time.
 
 mod abi;
 mod added_tokens;

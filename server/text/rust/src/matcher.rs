@@ -1,5 +1,6 @@
-//! Grammars over tokens: llguidance's matcher for a JSON schema, a regular expression or a Lark grammar, with its trie of
-//! the vocabulary built when the first grammar asks for it. A matcher belongs to one thread at a time.
+//! Grammars over tokens: llguidance's matcher for a JSON schema, a regular expression or a Lark grammar,
+//! with its trie of the vocabulary built when the first grammar asks for it. A matcher belongs to one
+//! thread at a time.
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ pub struct Grammars {
     factory: ParserFactory,
 }
 
-/// Tokenizes greedily by the trie: what the grammar forces needs no canonical tokens, because forced tokens are not used.
+/// Tokenizes greedily by the trie: what the grammar forces needs no canonical tokens, because forced tokens
+/// are not used.
 struct Vocabulary {
     trie: TokTrie,
 }
@@ -51,7 +53,8 @@ impl Grammars {
         let environment: TokEnv = Arc::new(Vocabulary { trie });
         let capabilities = InferenceCapabilities { ff_tokens: false, ..InferenceCapabilities::default() };
         let slices = llguidance::earley::SlicedBiasComputer::general_slices();
-        let mut factory = ParserFactory::new(&environment, capabilities, &slices).map_err(|error| error.to_string())?;
+        let mut factory =
+            ParserFactory::new(&environment, capabilities, &slices).map_err(|error| error.to_string())?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
         Ok(Self { factory })
@@ -73,8 +76,10 @@ fn matcher(tokenizer: &TextTokenizer, eos: u32, kind: &str, grammar: &str) -> Ou
         .get_or_init(|| Grammars::new(&tokenizer.table, eos))
         .as_ref()
         .map_err(Failure::internal)?;
-    let refused = |error: String| Failure::invalid_argument(format!("The {kind} cannot be used as a grammar: {error}"));
-    let grammar = TopLevelGrammar::from_tagged_str(kind, grammar).map_err(|error| refused(error.to_string()))?;
+    let refused =
+        |error: String| Failure::invalid_argument(format!("The {kind} cannot be used as a grammar: {error}"));
+    let grammar =
+        TopLevelGrammar::from_tagged_str(kind, grammar).map_err(|error| refused(error.to_string()))?;
     let matcher = Matcher::new(grammars.factory.create_parser(grammar));
     match matcher.get_error() {
         Some(error) => Err(refused(error)),

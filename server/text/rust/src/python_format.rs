@@ -36,10 +36,14 @@ struct Style {
     key_separator: String,
 }
 
-/// tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False), as transformers defines it.
+/// tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False), as transformers
+/// defines it.
 pub fn tojson(value: &Value, ensure_ascii: Option<Value>, options: Kwargs) -> Result<Value, Error> {
     if value.is_undefined() {
-        return Err(Error::new(ErrorKind::InvalidOperation, "Object of type Undefined is not JSON serializable"));
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "Object of type Undefined is not JSON serializable",
+        ));
     }
     let ascii = match ensure_ascii {
         Some(value) => value.is_true(),
@@ -64,9 +68,9 @@ pub fn tojson(value: &Value, ensure_ascii: Option<Value>, options: Kwargs) -> Re
         indent,
     };
     if let Some(separators) = options.get::<Option<Vec<String>>>("separators")? {
-        let [item, key]: [String; 2] = separators
-            .try_into()
-            .map_err(|_| Error::new(ErrorKind::InvalidOperation, "tojson's separators are a pair of strings"))?;
+        let [item, key]: [String; 2] = separators.try_into().map_err(|_| {
+            Error::new(ErrorKind::InvalidOperation, "tojson's separators are a pair of strings")
+        })?;
         style.item_separator = item;
         style.key_separator = key;
     }

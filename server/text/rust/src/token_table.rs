@@ -1,6 +1,6 @@
-//! The bytes of every token, so that decoding is a table lookup on the C++ side: streaming then needs no look back.
-//! Which bytes and which edge rules follow from the tokenizer's decoder, as its own decode() would apply them
-//! (https://github.com/huggingface/tokenizers, tokenizers/src/decoders).
+//! The bytes of every token, so that decoding is a table lookup on the C++ side: streaming then needs no
+//! look back. Which bytes and which edge rules follow from the tokenizer's decoder, as its own decode()
+//! would apply them (https://github.com/huggingface/tokenizers, tokenizers/src/decoders).
 
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{DecoderWrapper, Tokenizer};
@@ -62,7 +62,9 @@ impl Decoding {
                 // The pattern is private; the serialized form is the documented one of tokenizer.json.
                 let json = serde_json::to_value(replace).map_err(Failure::internal)?;
                 let pattern = json["pattern"]["String"].as_str().ok_or_else(|| {
-                    Failure::unsupported("The tokenizer's Replace decoder has a regular expression, not a string.")
+                    Failure::unsupported(
+                        "The tokenizer's Replace decoder has a regular expression, not a string.",
+                    )
                 })?;
                 self.replacements.push((pattern.to_string(), replace.content.clone()));
             }
@@ -74,7 +76,8 @@ impl Decoding {
                 let json = serde_json::to_value(other).unwrap_or_default();
                 let kind = json["type"].as_str().unwrap_or("unnamed").to_string();
                 return Err(Failure::unsupported(format!(
-                    "The tokenizer's {kind} decoder is not supported; ByteLevel, Metaspace and sequences of Replace, \
+                    "The tokenizer's {kind} decoder is not supported; ByteLevel, Metaspace and sequences \
+                     of Replace, \
                      ByteFallback, Fuse and Strip are."
                 )));
             }
@@ -85,7 +88,11 @@ impl Decoding {
 
 impl TokenTable {
     /// `tokens`: (id, text, flags) in any order.
-    pub fn build<'a>(decoding: Decoding, size: usize, tokens: impl Iterator<Item = (u32, &'a str, u8)>) -> Outcome<Self> {
+    pub fn build<'a>(
+        decoding: Decoding,
+        size: usize,
+        tokens: impl Iterator<Item = (u32, &'a str, u8)>,
+    ) -> Outcome<Self> {
         if size > MAX_VOCABULARY {
             return Err(Failure::corrupt(format!(
                 "The tokenizer's ids reach {size}; at most {MAX_VOCABULARY} are supported."
@@ -164,8 +171,8 @@ fn fallback_byte(text: &str) -> Option<u8> {
 
 const ALPHABET: usize = 324;
 
-/// GPT-2's printable stand-ins for bytes, reversed: bytes that print stand for themselves, the others in order take the
-/// code points from 256 (https://github.com/openai/gpt-2, encoder.py, bytes_to_unicode).
+/// GPT-2's printable stand-ins for bytes, reversed: bytes that print stand for themselves, the others in
+/// order take the code points from 256 (https://github.com/openai/gpt-2, encoder.py, bytes_to_unicode).
 fn byte_level_alphabet() -> [Option<u8>; ALPHABET] {
     let mut byte_of = [None; ALPHABET];
     let mut next = 256;

@@ -1,12 +1,12 @@
-//! The tokenizer handle: a tokenizers::Tokenizer, its table of token bytes, and text that may or may not spell special
-//! tokens. Immutable; shared by threads.
+//! The tokenizer handle: a tokenizers::Tokenizer, its table of token bytes, and text that may or may not
+//! spell special tokens. Immutable; shared by threads.
 
 use std::sync::OnceLock;
 
 use ahash::AHashMap;
 use tokenizers::{Model, OffsetType, PostProcessor, PreTokenizedString, PreTokenizer, Tokenizer};
 
-use crate::abi::{answer, free, Buffer, Failure, IdBuffer, Outcome, View};
+use crate::abi::{answer, catch, free, Buffer, Failure, IdBuffer, Outcome, View};
 use crate::added_tokens::AddedTokens;
 use crate::gguf_vocabulary::{self, Vocabulary};
 use crate::token_table::{Decoding, TokenTable, SPECIAL};
@@ -24,8 +24,11 @@ pub struct TextTokenizer {
 
 impl TextTokenizer {
     pub fn from_json(json: &[u8]) -> Outcome<Self> {
-        let mut inner = Tokenizer::from_bytes(json)
-            .map_err(|error| Failure::corrupt(format!("tokenizer.json cannot be read: {error}.")))?;
+        let unreadable = |error: String| Failure::corrupt(format!("tokenizer.json cannot be read: {error}."));
+        // The library meets some malformed members with a panic.
+        let mut inner = catch(|| Tokenizer::from_bytes(json))
+            .map_err(unreadable)?
+            .map_err(|error| unreadable(error.to_string()))?;
         // Both may be left over from training; whoever encodes decides about length.
         inner.with_truncation(None).map_err(Failure::internal)?;
         inner.with_padding(None);
@@ -33,7 +36,8 @@ impl TextTokenizer {
         let size = vocabulary.values().max().map_or(0, |id| *id as usize + 1);
         let added = inner.get_added_tokens_decoder();
         let special = |id: &u32| added.get(id).is_some_and(|token| token.special);
-        let tokens = vocabulary.iter().map(|(text, id)| (*id, text.as_str(), if special(id) { SPECIAL } else { 0 }));
+        let tokens =
+            vocabulary.iter().map(|(text, id)| (*id, text.as_str(), if special(id) { SPECIAL } else { 0 }));
         let table = TokenTable::build(Decoding::of(&inner)?, size, tokens)?;
         Ok(Self::new(inner, table))
     }
@@ -55,7 +59,8 @@ impl TextTokenizer {
     /// `text` is a rendered conversation whose client strings were guarded (added_tokens.rs).
     pub fn encode_guarded(&self, text: &str, guard: char) -> Outcome<Vec<u32>> {
         check_size(text)?;
-        let mut pieces = self.inner.get_added_vocabulary().extract_and_normalize(self.inner.get_normalizer(), text);
+        let mut pieces =
+            self.inner.get_added_vocabulary().extract_and_normalize(self.inner.get_normalizer(), text);
         pieces
             .normalize(|piece| {
                 if piece.get().contains(guard) {

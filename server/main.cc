@@ -1,0 +1,172 @@
+// sluice-serve: reads the environment and the flags, opens the door, loads the model, serves until a signal,
+// drains. The only file of the server that knows signals, the environment and the exit code.
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+#include "base/log.h"
+#include "server/api/api_routes.h"
+#include "server/console.h"
+#include "server/model_loading.h"
+#include "server/options.h"
+#include "server/version.h"
+
+namespace sluice {
+namespace {
+
+// The first of the variables that is set and not empty.
+std::string from_environment(std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    const char* value = std::getenv(name);
+    if (value != nullptr && *value != '\0') return value;
+  }
+  return "";
+}
+
+Environment read_environment() {
+  Environment e;
+  e.home = from_environment({"HOME"});
+  e.xdg_cache_home = from_environment({"XDG_CACHE_HOME"});
+  e.hf_home = from_environment({"HF_HOME"});
+  e.hf_hub_cache = from_environment({"HF_HUB_CACHE"});
+  e.hf_token = from_environment({"HF_TOKEN"});
+  e.hf_endpoint = from_environment({"HF_ENDPOINT"});
+  e.hf_hub_offline = from_environment({"HF_HUB_OFFLINE"});
+  e.http_proxy = from_environment({"http_proxy"});  // not HTTP_PROXY: a CGI client could set it (httpoxy)
+  e.https_proxy = from_environment({"https_proxy", "HTTPS_PROXY"});
+  e.no_proxy = from_environment({"no_proxy", "NO_PROXY"});
+  e.api_key = from_environment({"SLUICE_API_KEY"});
+  return e;
+}
+
+// Waits for SIGTERM and SIGINT on a thread of its own. Every other thread has them blocked.
+class SignalWatch {
+ public:
+  SignalWatch() {
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGTERM);
+    sigaddset(&signals_, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    std::thread([this] { watch(); }).detach();  // lives as long as the process
+  }
+
+  // Until the first signal.
+  void wait() {
+    std::unique_lock lock(mutex_);
+    arrived_.wait(lock, [this] { return seen_; });
+  }
+  // From now on the first signal is told to `wait`; before, it ends the process.
+  void serving() {
+    std::lock_guard lock(mutex_);
+    serving_ = true;
+  }
+
+ private:
+  void watch() {
+    for (;;) {
+      int which = 0;
+      if (sigwait(&signals_, &which) != 0) continue;
+      std::lock_guard lock(mutex_);
+      if (!serving_) {
+        log::info("stopped by {} while loading", strsignal(which));
+        _exit(0);
+      }
+      if (seen_) {
+        log::warn("stopped at once by a second signal ({})", strsignal(which));
+        _exit(1);
+      }
+      log::info("{}: running requests finish, new ones get 503", strsignal(which));
+      seen_ = true;
+      arrived_.notify_all();
+    }
+  }
+
+  sigset_t signals_{};
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  bool serving_ = false;
+  bool seen_ = false;
+};
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int complain(const Error& error) {
+  log::error("{}", error.message);
+  return 1;
+}
+
+void drain(Listener& listener, ServiceSlot& slot, int timeout_s) {
+  slot.begin_drain();
+  listener.begin_drain();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_s);
+  while (listener.active_exchanges() > 0 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  if (const int left = listener.active_exchanges(); left > 0) {
+    log::warn("{} requests did not finish within --shutdown-timeout {} s and are cut", left, timeout_s);
+  }
+}
+
+int serve(ServeOptions options, SignalWatch& signals) {
+  log::info("sluice {} serves {}", kVersion, log::safe(options.model));
+  log::info("{}", describe(options));
+  raise_descriptor_limit();
+  ApiOptions api;
+  api.version = kVersion;
+  api.api_keys = options.api_keys;
+  api.log_requests = options.enable_log_requests;
+  IoThreads threads(options.io_threads);
+  const auto floor = make_api_floor(std::move(api), threads, options.tokenizer_threads);
+  guard_door(options.listen, *floor);
+  auto listener = Listener::start(options.listen, make_api_routes(*floor), threads);
+  if (!listener.ok()) return complain(listener.error());
+  if (options.listen.host == "127.0.0.1" && options.api_keys.empty()) {
+    log::info("listening on this machine only; --host 0.0.0.0 opens it to the network (then set --api-key)");
+  }
+
+  auto service =
+      load_service(options, floor->metrics, [&](double fraction) { floor->slot.set_progress(fraction); });
+  if (!service.ok()) return complain(service.error());
+  signals.serving();
+  floor->slot.serve(std::move(service).value());
+  log::info("ready: http://{}:{}/v1 serves {}", options.listen.host, (*listener)->port(),
+            log::safe(floor->slot.peek()->cards.front().id));
+  if (!options.disable_log_stats) start_console(threads.at(0), floor->slot);
+
+  signals.wait();
+  drain(**listener, floor->slot, options.shutdown_timeout_s);
+  listener->reset();
+  floor->slot.clear();
+  log::info("stopped");
+  return 0;
+}
+
+}  // namespace
+}  // namespace sluice
+
+int main(int argc, char** argv) {
+  using namespace sluice;
+  ParsedOptions parsed = parse_serve_options(argc, argv, read_environment());
+  if (!parsed.options) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  log::start(parsed.options->log_level);
+  // Never destroyed: its thread outlives main's return.
+  static SignalWatch& signals = *new SignalWatch;
+  return serve(std::move(*parsed.options), signals);
+}

@@ -1,0 +1,176 @@
+#include "server/model_loading.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <sstream>
+
+#include "base/log.h"
+#include "engine/device_runner.h"
+#include "models/model.h"
+#include "models/model_files.h"
+#include "server/api/text_shield.h"
+#include "server/net/http_fetcher.h"
+#include "server/progress.h"
+#include "server/version.h"
+
+namespace sluice {
+namespace {
+
+// Longer tokens exist in no vocabulary of ours (runs of spaces or dashes reach 128 to 256 bytes), so a prompt
+// of more bytes than this per token of context cannot fit and need not be encoded to know it.
+constexpr size_t kMaxBytesPerToken = 256;
+constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
+
+struct Text {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<const ChatTemplate> chat_template;
+  ChatDialect dialect;
+};
+
+Result<std::string> read_template(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  if (in) text << in.rdbuf();
+  if (!in) return Error{ErrorCode::kIo, "--chat-template: cannot read " + path + "."};
+  std::string out = std::move(text).str();
+  if (out.empty() || out.size() > kMaxTemplateBytes) {
+    return invalid_argument("--chat-template",
+                            "--chat-template: " + path + " is empty or larger than 4 MiB.");
+  }
+  return out;
+}
+
+Result<Text> load_text(const TokenizerSource& source) {
+  Text text;
+  SLUICE_ASSIGN(text.tokenizer, Tokenizer::load(source));
+  SLUICE_ASSIGN(text.chat_template, ChatTemplate::compile(source));
+  text.dialect.template_knows_developer = source.chat_template.find("developer") != std::string::npos;
+  std::vector<std::string> special;
+  for (int32_t id = 0; id < text.tokenizer->vocabulary(); ++id) {
+    if (text.tokenizer->is_special(id)) special.push_back(text.tokenizer->token_bytes(id));
+  }
+  auto shield = std::make_shared<const TextShield>(std::move(special));
+  text.dialect.cover = [shield](std::string_view content, std::vector<std::string>& covered) {
+    return shield->cover(content, covered);
+  };
+  return text;
+}
+
+Result<std::string> find_model(const ServeOptions& options) {
+  HttpFetcher fetcher(options.http_client);
+  Progress progress("Downloading");
+  return resolve_model(options.model, options.repository, fetcher, [&](const DownloadProgress& now) {
+    const double total = std::max<double>(1, static_cast<double>(now.total_bytes));
+    progress.show(static_cast<double>(now.done_bytes) / total,
+                  fmt::format("of {:.0f} MB, {}", total / 1e6, log::safe(now.file, 60)));
+  });
+}
+
+struct Computing {
+  std::unique_ptr<Engine> engine;
+  std::string device;
+};
+
+Result<Computing> start_engine(const ServeOptions& options, const ModelFiles& files,
+                               const std::function<void(double)>& on_progress) {
+  SLUICE_ASSIGN(std::unique_ptr<Backend> backend, make_backend(options.backend));
+  Computing computing;
+  computing.device = backend->facts().kind;
+  log::info("device {}: {}", computing.device, backend->facts().name);
+  Progress progress("Loading weights");
+  LoadModelOptions load;
+  load.max_tokens_per_step = options.engine.max_num_batched_tokens;
+  load.max_rows_to_sample = options.engine.max_num_seqs;
+  load.on_progress = [&](double fraction) {
+    progress.show(fraction);
+    on_progress(fraction);
+  };
+  SLUICE_ASSIGN(std::unique_ptr<Model> model, load_model(files.config, *files.tensors, *backend, load));
+  SLUICE_ASSIGN(
+      std::unique_ptr<ModelRunner> runner,
+      DeviceRunner::make(options.engine, files.tokenizer.eos_ids, std::move(backend), std::move(model)));
+  SLUICE_ASSIGN(computing.engine, Engine::start(options.engine, std::move(runner)));
+  return computing;
+}
+
+std::vector<ModelCard> make_cards(const ServeOptions& options, int max_model_len) {
+  std::vector<std::string> names = options.served_model_names;
+  if (names.empty()) names.push_back(default_model_name(options.model));
+  std::vector<ModelCard> cards;
+  for (std::string& name : names) {
+    ModelCard card;
+    card.root = default_model_name(options.model);
+    card.id = std::move(name);
+    card.created_s = std::time(nullptr);
+    card.max_model_len = max_model_len;
+    cards.push_back(std::move(card));
+  }
+  return cards;
+}
+
+std::shared_ptr<ModelMetrics> make_metrics(const ModelService& service, Metrics& metrics) {
+  Engine* engine = service.engine.get();
+  ModelMetricsOptions options;
+  options.model_name = service.cards.front().id;
+  options.max_model_len = service.limits.max_model_len;
+  options.engine = engine->options();
+  options.kv_block_count = engine->stats().kv_blocks_total;
+  options.stats = [engine] { return engine->stats(); };
+  options.take_step_tokens = [engine] { return engine->take_step_tokens(); };
+  return metrics.add_model(std::move(options));
+}
+
+}  // namespace
+
+std::string default_model_name(const std::string& model) {
+  std::error_code ignored;
+  const bool local = std::filesystem::exists(model, ignored);
+  const bool url = model.starts_with("http://") || model.starts_with("https://");
+  std::string name = model.starts_with("hf://") ? model.substr(5) : model;
+  if (local || url) {
+    name = name.substr(0, name.find('?'));
+    while (name.size() > 1 && name.back() == '/') name.pop_back();
+    name = name.substr(name.rfind('/') + 1);
+    if (name == "." || name == "..") name = std::filesystem::canonical(model, ignored).filename().string();
+    if (name.ends_with(".gguf")) name.resize(name.size() - 5);
+  }
+  return name.empty() ? "model" : name;
+}
+
+Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, Metrics& metrics,
+                                                   const std::function<void(double)>& on_progress) {
+  SLUICE_ASSIGN(const std::string path, find_model(options));
+  SLUICE_ASSIGN(ModelFiles files, open_model_files(path));
+  if (!options.chat_template_file.empty()) {
+    SLUICE_ASSIGN(files.tokenizer.chat_template, read_template(options.chat_template_file));
+  }
+  // The text floor needs no device: it loads beside the weights.
+  auto text_later = std::async(std::launch::async, [&files] { return load_text(files.tokenizer); });
+  Result<Computing> computing = start_engine(options, files, on_progress);
+  Result<Text> text = text_later.get();
+  if (!computing.ok()) return std::move(computing).error();
+  if (!text.ok()) return std::move(text).error();
+
+  auto service = std::make_shared<ModelService>();
+  service->engine = std::move(computing->engine);
+  service->tokenizer = std::move(text->tokenizer);
+  service->chat_template = std::move(text->chat_template);
+  service->dialect = std::move(text->dialect);
+  if (options.generation_config == "auto") service->defaults = files.generation;
+  WireLimits& limits = service->limits;
+  limits.vocabulary = files.config.vocabulary;
+  limits.max_model_len = service->engine->options().max_model_len;
+  limits.max_logprobs = options.max_logprobs;
+  limits.max_prompt_bytes = static_cast<size_t>(limits.max_model_len) * kMaxBytesPerToken;
+  service->cards = make_cards(options, limits.max_model_len);
+  service->fingerprint = fmt::format("sluice-{}-{}", kVersion, computing->device);
+  service->metrics = make_metrics(*service, metrics);
+  return service;
+}
+
+}  // namespace sluice

@@ -1,0 +1,379 @@
+#include "server/options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cctype>
+#include <cmath>
+#include <thread>
+
+#include "server/version.h"
+
+namespace sluice {
+namespace {
+
+constexpr const char* kAbout =
+    "Serves one model through the OpenAI API: /v1/chat/completions, /v1/completions, /v1/models; /health, "
+    "/ready, /version,\n"
+    "/metrics, /tokenize and /detokenize beside them.\n\n"
+    "MODEL is a GGUF file, a Hugging Face directory, ORG/NAME[@REVISION] on the Hub, "
+    "hf://ORG/NAME[@REVISION][/FILE.gguf],\n"
+    "or an http(s) URL of a GGUF file. What is downloaded stays in the Hub's own cache, shared with other "
+    "programs.";
+
+constexpr const char* kEpilogue =
+    "Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE (where models come from and "
+    "stay),\n"
+    "SLUICE_API_KEY (as --api-key), HTTPS_PROXY, HTTP_PROXY, NO_PROXY.\n\n"
+    "Signals: SIGTERM and SIGINT stop the server: not ready at once, new requests get 503, running ones "
+    "finish within\n"
+    "--shutdown-timeout; a second signal ends it at once.\n\n"
+    "Example: sluice serve ./model.gguf --host 0.0.0.0 --api-key secret --max-num-seqs 32";
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+Result<DType> parse_cache_dtype(const std::string& text) {
+  const std::string name = lower(text);
+  if (name == "auto" || name == "bf16" || name == "bfloat16") return DType::kBF16;
+  if (name == "f32" || name == "fp32" || name == "float32" || name == "float") return DType::kF32;
+  if (name == "int8" || name == "i8") return DType::kI8;
+  return invalid_argument("--kv-cache-dtype",
+                          "--kv-cache-dtype is '" + text + "'; it must be auto, bf16, f32 or int8.");
+}
+
+// 32k, 1M: as vLLM reads lengths (k is 1000, K is 1024).
+Result<int> parse_length(const std::string& flag, const std::string& text) {
+  size_t end = 0;
+  double value = -1;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  const std::string unit = text.substr(std::min(end, text.size()));
+  double scale = 0;
+  if (unit.empty())
+    scale = 1;
+  else if (unit == "k")
+    scale = 1000;
+  else if (unit == "K")
+    scale = 1024;
+  else if (unit == "m")
+    scale = 1e6;
+  else if (unit == "M")
+    scale = 1024 * 1024;
+  const double whole = value * scale;
+  if (end == 0 || scale == 0 || !(whole >= 1) || whole > (1 << 28) || whole != std::floor(whole)) {
+    return invalid_argument(
+        flag,
+        flag + " is '" + text + "'; it must be a number of tokens such as 4096, 32k (32000) or 32K (32768).");
+  }
+  return static_cast<int>(whole);
+}
+
+std::string join_path(const std::string& folder, const char* name) {
+  return folder.empty() ? name : folder + "/" + name;
+}
+
+void take_environment(ServeOptions& options, const Environment& environment) {
+  const std::string cache = !environment.xdg_cache_home.empty() ? environment.xdg_cache_home
+                                                                : join_path(environment.home, ".cache");
+  const std::string hub_home =
+      !environment.hf_home.empty() ? environment.hf_home : join_path(cache, "huggingface");
+  options.repository.cache_directory =
+      !environment.hf_hub_cache.empty() ? environment.hf_hub_cache : join_path(hub_home, "hub");
+  options.repository.download_directory = join_path(cache, "sluice/models");
+  options.repository.token = environment.hf_token;
+  if (!environment.hf_endpoint.empty()) options.repository.endpoint = environment.hf_endpoint;
+  const std::string offline = lower(environment.hf_hub_offline);
+  options.repository.offline = offline == "1" || offline == "on" || offline == "yes" || offline == "true";
+  options.http_client.http_proxy = environment.http_proxy;
+  options.http_client.https_proxy = environment.https_proxy;
+  options.http_client.no_proxy = environment.no_proxy;
+  options.http_client.user_agent = std::string("sluice/") + kVersion;
+  if (!environment.api_key.empty()) options.api_keys.push_back(environment.api_key);
+}
+
+// Values that arrive as text and are checked after parsing.
+struct RawOptions {
+  std::string max_model_len, kv_cache_dtype = "auto", kv_cache_memory_bytes, max_body_bytes = "32MiB",
+                             download_dir;
+  bool no_prefix_caching = false;
+};
+
+void add_server_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
+  const std::string group = "Server";
+  app.add_option("--host", o.listen.host,
+                 "Address to listen on. 0.0.0.0 opens the server to the network: then set --api-key.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--port", o.listen.port, "Port to listen on; 0 takes a free one and says which.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535))
+      ->group(group);
+  app.add_option("--api-key", o.api_keys,
+                 "Key that clients send as 'Authorization: Bearer KEY'; several are allowed. Probes and "
+                 "/metrics stay open. Default: none.")
+      ->expected(1, 64)
+      ->group(group);
+  app.add_option("--served-model-name", o.served_model_names,
+                 "Names that requests may use for the model; answers and metrics "
+                 "carry the first. Default: MODEL.")
+      ->expected(1, 64)
+      ->group(group);
+  app.add_option("--shutdown-timeout", o.shutdown_timeout_s,
+                 "Seconds that running requests have after SIGTERM. Raise it where "
+                 "answers are long.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 86400))
+      ->group(group);
+  app.add_option("--max-connections", o.listen.max_connections,
+                 "Open connections; beyond it only probes are answered, the rest "
+                 "get 503. Raise it for many idle clients.")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000))
+      ->group(group);
+  app.add_option("--max-body-bytes", raw.max_body_bytes, "Largest request body; larger ones get 413.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--io-threads", o.io_threads,
+                 "Threads that read and write connections; 0: one per 32 CPUs. Raise it above "
+                 "some thousand tokens per second.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 64))
+      ->group(group);
+  app.add_option("--tokenizer-threads", o.tokenizer_threads,
+                 "Threads that render and encode large prompts; 0: one per 8 CPUs.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 64))
+      ->group(group);
+}
+
+void add_model_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
+  const std::string group = "Model";
+  app.add_option("--max-model-len", raw.max_model_len,
+                 "Longest prompt plus answer, in tokens (4096, 32k). Lower it when the KV "
+                 "cache does not fit. Default: the model's own context length.")
+      ->group(group);
+  app.add_option("--generation-config", o.generation_config,
+                 "Sampling defaults for requests that set none: auto takes the "
+                 "model's own, vllm takes neutral ones (temperature 1).")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "vllm"}))
+      ->group(group);
+  app.add_option("--chat-template", o.chat_template_file,
+                 "Jinja file to render conversations with, where the model's own "
+                 "template is missing or wrong.")
+      ->group(group);
+  app.add_option("--revision", o.revision, "Branch, tag or commit of a model from the Hub. Default: main.")
+      ->group(group);
+  app.add_option("--download-dir", raw.download_dir, "Where downloads are kept. Default: the Hub's cache.")
+      ->group(group);
+  app.add_option("--max-logprobs", o.max_logprobs, "Most log probabilities per token a request may ask for.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000))
+      ->group(group);
+}
+
+void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
+  const std::string group = "Engine";
+  EngineOptions& e = o.engine;
+  app.add_option("--max-num-seqs", e.max_num_seqs,
+                 "Requests that run at once. Raise it for throughput, lower it for steadier "
+                 "token times.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-num-batched-tokens", e.max_num_batched_tokens,
+                 "Tokens computed in one step; long prompts are cut into "
+                 "such chunks. Raise it for faster prompts, lower it for steadier streams.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-num-queued-reqs", e.max_num_queued_reqs,
+                 "Requests that may wait; one more gets 429 with Retry-After.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-num-queued-tokens", e.max_num_queued_tokens,
+                 "Prompt tokens that may wait; 0: no bound of its own.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--block-size", e.block_size,
+                 "Tokens per KV block, a multiple of 16. Larger ones share shorter prefixes less.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--kv-cache-dtype", raw.kv_cache_dtype,
+                 "auto (bf16), bf16, f32 or int8. int8 halves the cache and costs a "
+                 "little accuracy.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--kv-cache-memory-bytes", raw.kv_cache_memory_bytes,
+                 "Memory of the KV cache (2G, 512MiB). Default: a share of "
+                 "the free memory, at most what --max-num-seqs of --max-model-len need.")
+      ->group(group);
+  app.add_flag("--no-enable-prefix-caching", raw.no_prefix_caching,
+               "Compute every prompt whole. For measurements.")
+      ->group(group);
+  app.add_option("--scheduling-policy", e.scheduling_policy,
+                 "fcfs, or priority (a request's 'priority', lower first).")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--priority-aging-ms", e.priority_aging_ms,
+                 "With priority: so much waiting is worth one level; 0: strict.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--target-decode-latency-ms", e.target_decode_latency_ms,
+                 "Shrinks prompt chunks so that a step with running "
+                 "streams stays near it; 0: off. Set it where streams must not stutter.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--max-head-bypass", e.max_head_bypass,
+                 "How often smaller requests may pass a big one at the queue's head.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--seed", e.seed, "Mixed into the random draws of requests without a seed of their own.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--device", o.backend.device, "auto, cpu, or reference (slow and exact, for comparisons).")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--threads", o.backend.threads,
+                 "Threads that compute; 0: one per physical core this process may use.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096))
+      ->group(group);
+  app.add_option("--cpu-isa", o.backend.isa,
+                 "auto, avx2, avx512, avx512_vnni or avx512_bf16. For comparisons.")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void add_log_flags(CLI::App& app, ServeOptions& o) {
+  const std::string group = "Logging";
+  app.add_option("--log-level", o.log_level, "debug, info, warning or error.")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->group(group);
+  app.add_flag("--enable-log-requests", o.enable_log_requests, "A line per request (never its text).")
+      ->group(group);
+  app.add_flag("--disable-log-stats", o.disable_log_stats, "No line of throughput each 10 seconds.")
+      ->group(group);
+}
+
+Status finish(ServeOptions& o, const RawOptions& raw) {
+  if (o.model.find_first_not_of(" \t\r\n") == std::string::npos)
+    return invalid_argument("MODEL", "MODEL is empty.");
+  SLUICE_ASSIGN(o.engine.kv_cache_dtype, parse_cache_dtype(raw.kv_cache_dtype));
+  if (!raw.max_model_len.empty() && raw.max_model_len != "auto") {
+    SLUICE_ASSIGN(o.engine.max_model_len, parse_length("--max-model-len", raw.max_model_len));
+  }
+  if (!raw.kv_cache_memory_bytes.empty()) {
+    SLUICE_ASSIGN(o.engine.kv_cache_memory_bytes,
+                  parse_bytes("--kv-cache-memory-bytes", raw.kv_cache_memory_bytes));
+  }
+  SLUICE_ASSIGN(o.listen.limits.max_body_bytes, parse_bytes("--max-body-bytes", raw.max_body_bytes));
+  o.listen.max_buffered_body_bytes =
+      std::max(o.listen.max_buffered_body_bytes, 2 * o.listen.limits.max_body_bytes);
+  o.engine.enable_prefix_caching = !raw.no_prefix_caching;
+  if (!raw.download_dir.empty()) {
+    o.repository.cache_directory = raw.download_dir;
+    o.repository.download_directory = raw.download_dir;
+  }
+  if (!o.revision.empty()) {
+    if (o.model.find('@') != std::string::npos) {
+      return invalid_argument("--revision", "--revision and MODEL@REVISION are both given; keep one.");
+    }
+    o.model += "@" + o.revision;
+  }
+
+  for (const std::string& key : o.api_keys) {
+    if (key.empty())
+      return invalid_argument("--api-key", "--api-key is empty; leave it out to serve everybody.");
+  }
+  const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  if (o.io_threads == 0) o.io_threads = std::clamp(cpus / 32, 1, 8);
+  if (o.tokenizer_threads == 0) o.tokenizer_threads = std::clamp(cpus / 8, 1, 8);
+  return check(o.engine);
+}
+
+}  // namespace
+
+Result<size_t> parse_bytes(const std::string& flag, const std::string& text) {
+  size_t end = 0;
+  double value = -1;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  std::string unit = lower(text.substr(std::min(end, text.size())));
+  while (!unit.empty() && unit.front() == ' ') unit.erase(0, 1);
+  double scale = 0;
+  const std::string powers = "kmgt";
+  if (unit.empty() || unit == "b") {
+    scale = 1;
+  } else if (const size_t power = powers.find(unit.front()); power != std::string::npos) {
+    const std::string rest = unit.substr(1);
+    if (rest.empty() || rest == "ib") scale = std::pow(1024.0, static_cast<double>(power) + 1);
+    if (rest == "b") scale = std::pow(1000.0, static_cast<double>(power) + 1);
+  }
+  const double bytes = value * scale;
+  if (end == 0 || scale == 0 || !(bytes >= 1) || bytes > 0x1p60) {
+    return invalid_argument(
+        flag, flag + " is '" + text + "'; it must be a number of bytes such as 1073741824, 512MiB or 2G.");
+  }
+  return static_cast<size_t>(bytes);
+}
+
+ParsedOptions parse_serve_options(int argc, const char* const* argv, const Environment& environment) {
+  ServeOptions options;
+  RawOptions raw;
+  take_environment(options, environment);
+  CLI::App app{kAbout, "sluice serve"};
+  app.footer(kEpilogue);
+  app.set_version_flag("--version", std::string("sluice ") + kVersion);
+  app.get_formatter()->column_width(34);
+  app.add_option("MODEL", options.model, "The model to serve; see above.")->required();
+  add_server_flags(app, options, raw);
+  add_model_flags(app, options, raw);
+  add_engine_flags(app, options, raw);
+  add_log_flags(app, options);
+  ParsedOptions parsed;
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& stop) {
+    std::ostringstream out, err;
+    parsed.exit_code = app.exit(stop, out, err);
+    parsed.text = out.str() + err.str();
+    return parsed;
+  }
+  const Status status = finish(options, raw);
+  if (!status.ok()) {
+    parsed.text = status.error().message + "\n";
+    parsed.exit_code = 2;
+    return parsed;
+  }
+  parsed.options = std::move(options);
+  return parsed;
+}
+
+std::string describe(const ServeOptions& o) {
+  const auto or_auto = [](auto value) { return value == 0 ? std::string("auto") : std::to_string(value); };
+  return fmt::format(
+      "options: host={} port={} max-model-len={} max-num-seqs={} max-num-batched-tokens={} "
+      "max-num-queued-reqs={} "
+      "block-size={} kv-cache-dtype={} kv-cache-memory-bytes={} prefix-caching={} scheduling-policy={} "
+      "device={} threads={} "
+      "io-threads={} tokenizer-threads={} max-connections={} max-body-bytes={} shutdown-timeout={} "
+      "generation-config={} "
+      "api-keys={}",
+      o.listen.host, o.listen.port, or_auto(o.engine.max_model_len), o.engine.max_num_seqs,
+      o.engine.max_num_batched_tokens, o.engine.max_num_queued_reqs, o.engine.block_size,
+      name_of(o.engine.kv_cache_dtype), or_auto(o.engine.kv_cache_memory_bytes),
+      o.engine.enable_prefix_caching ? "on" : "off", o.engine.scheduling_policy, o.backend.device,
+      or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads, o.listen.max_connections,
+      o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config, o.api_keys.size());
+}
+
+}  // namespace sluice

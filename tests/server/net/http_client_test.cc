@@ -1,0 +1,206 @@
+// The client against a server of our own on this machine: bodies, redirects, ranges, what must not be sent
+// on.
+#include "server/net/http_fetcher.h"
+
+#include <gtest/gtest.h>
+
+#include <mutex>
+
+#include "server/net/listener.h"
+
+namespace sluice {
+namespace {
+
+class Origin {
+ public:
+  Origin() : threads_(1) {
+    ListenOptions options;
+    options.port = 0;
+    options.render_fault = [](const HttpFault& fault) {
+      return HttpResponse{fault.status, "text/plain", {}, fault.message};
+    };
+    Routes routes;
+    routes.add({"GET", "/{rest}", [this](Exchange& exchange, HttpRequest&& request) {
+                  exchange.respond(answer(request));
+                  return nullptr;
+                }});
+    auto listener = Listener::start(std::move(options), std::move(routes), threads_);
+    EXPECT_TRUE(listener.ok());
+    listener_ = std::move(listener).value();
+  }
+  std::string url(const std::string& path) const {
+    return "http://127.0.0.1:" + std::to_string(listener_->port()) + path;
+  }
+  std::map<std::string, HttpResponse> pages;
+  std::vector<HttpRequest> seen() {
+    std::lock_guard lock(mutex_);
+    return seen_;
+  }
+
+ private:
+  HttpResponse answer(const HttpRequest& request) {
+    std::lock_guard lock(mutex_);
+    seen_.push_back(request);
+    const auto page = pages.find(request.path);
+    return page == pages.end() ? HttpResponse{404, "text/plain", {}, "no such page"} : page->second;
+  }
+  std::mutex mutex_;
+  std::vector<HttpRequest> seen_;
+  IoThreads threads_;
+  std::unique_ptr<Listener> listener_;
+};
+
+HttpResponse redirect(int status, const std::string& to) {
+  HttpResponse response{status, "text/plain", {}, "moved"};
+  response.headers.add("Location", to);
+  return response;
+}
+
+TEST(HttpFetcher, fetches_a_body_with_headers) {
+  Origin origin;
+  origin.pages["/a"] = {200, "text/plain", {}, std::string(3000000, 'z')};
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.url = origin.url("/a?q=1");
+  request.headers["Range"] = "bytes=5-";
+  const auto response = fetcher.fetch(request);
+  ASSERT_TRUE(response.ok()) << response.error().message;
+  EXPECT_EQ(response->status, 200);
+  EXPECT_EQ(response->body.size(), 3000000U);
+  EXPECT_EQ(response->headers.at("content-type"), "text/plain");
+  EXPECT_EQ(*origin.seen()[0].headers.find("range"), "bytes=5-");
+  EXPECT_EQ(origin.seen()[0].query, "q=1");
+}
+
+TEST(HttpFetcher, streams_into_a_sink_after_showing_the_head) {
+  Origin origin;
+  origin.pages["/a"] = {200, "text/plain", {}, std::string(700000, 'z')};
+  origin.pages["/moved"] = redirect(302, "/a");
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.url = origin.url("/moved");
+  std::vector<int> heads;
+  size_t bytes = 0;
+  request.on_head = [&](const FetchResponse& head) {
+    heads.push_back(head.status);
+    EXPECT_EQ(bytes, 0U);
+    return Status();
+  };
+  request.sink = [&](std::string_view piece) {
+    bytes += piece.size();
+    return Status();
+  };
+  const auto response = fetcher.fetch(request);
+  ASSERT_TRUE(response.ok()) << response.error().message;
+  EXPECT_EQ(heads, std::vector<int>{200});
+  EXPECT_EQ(bytes, 700000U);
+  EXPECT_TRUE(response->body.empty());
+  EXPECT_EQ(response->final_url, origin.url("/a"));
+}
+
+TEST(HttpFetcher, keeps_an_error_page_out_of_the_sink) {
+  Origin origin;
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.url = origin.url("/missing");
+  request.sink = [](std::string_view) -> Status { return Error{ErrorCode::kInternal, "must not be called"}; };
+  const auto response = fetcher.fetch(request);
+  ASSERT_TRUE(response.ok()) << response.error().message;
+  EXPECT_EQ(response->status, 404);
+  EXPECT_EQ(response->body, "no such page");
+}
+
+TEST(HttpFetcher, stops_when_the_sink_or_the_head_says_so) {
+  Origin origin;
+  origin.pages["/a"] = {200, "text/plain", {}, std::string(700000, 'z')};
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.url = origin.url("/a");
+  request.sink = [](std::string_view) -> Status { return Error{ErrorCode::kIo, "the disk is full"}; };
+  EXPECT_EQ(fetcher.fetch(request).error().message, "the disk is full");
+  request.sink = nullptr;
+  request.on_head = [](const FetchResponse&) -> Status { return Error{ErrorCode::kIo, "not wanted"}; };
+  EXPECT_EQ(fetcher.fetch(request).error().message, "not wanted");
+}
+
+TEST(HttpFetcher, shows_a_redirect_when_asked_not_to_follow) {
+  Origin origin;
+  origin.pages["/a"] = redirect(307, "/b");
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.method = "HEAD";
+  request.url = origin.url("/a");
+  request.follow_redirects = false;
+  const auto response = fetcher.fetch(request);
+  ASSERT_TRUE(response.ok()) << response.error().message;
+  EXPECT_EQ(response->status, 307);
+  EXPECT_EQ(response->headers.at("location"), "/b");
+}
+
+TEST(HttpFetcher, drops_credentials_when_the_host_changes_and_keeps_them_when_not) {
+  Origin first, second;
+  first.pages["/same"] = redirect(302, "/other");
+  first.pages["/other"] = redirect(302, second.url("/end"));
+  second.pages["/end"] = {200, "text/plain", {}, "ok"};
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.url = first.url("/same");
+  request.headers["Authorization"] = "Bearer secret";
+  request.headers["X-Other"] = "kept";
+  ASSERT_TRUE(fetcher.fetch(request).ok());
+  ASSERT_EQ(first.seen().size(), 2U);
+  EXPECT_EQ(*first.seen()[1].headers.find("authorization"), "Bearer secret");
+  EXPECT_EQ(second.seen()[0].headers.find("authorization"), nullptr);
+  EXPECT_EQ(*second.seen()[0].headers.find("x-other"), "kept");
+}
+
+TEST(HttpFetcher, gives_up_on_a_circle_of_redirects) {
+  Origin origin;
+  origin.pages["/a"] = redirect(301, "/a");
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.url = origin.url("/a");
+  const auto response = fetcher.fetch(request);
+  ASSERT_FALSE(response.ok());
+  EXPECT_NE(response.error().message.find("redirects"), std::string::npos);
+  EXPECT_LE(origin.seen().size(), 11U);
+}
+
+TEST(HttpFetcher, bounds_a_body_that_is_kept) {
+  Origin origin;
+  origin.pages["/a"] = {200, "text/plain", {}, std::string(100000, 'z')};
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.url = origin.url("/a");
+  request.max_body_bytes = 1000;
+  EXPECT_FALSE(fetcher.fetch(request).ok());
+}
+
+TEST(HttpFetcher, tells_the_url_without_its_query_when_nobody_answers) {
+  HttpFetcher fetcher({});
+  FetchRequest request;
+  request.url = "http://127.0.0.1:1/file?signature=secret";
+  const auto response = fetcher.fetch(request);
+  ASSERT_FALSE(response.ok());
+  EXPECT_EQ(response.error().code, ErrorCode::kIo);
+  EXPECT_NE(response.error().message.find("127.0.0.1:1/file"), std::string::npos);
+  EXPECT_EQ(response.error().message.find("secret"), std::string::npos);
+}
+
+TEST(HttpFetcher, goes_through_a_proxy_unless_the_host_is_excepted) {
+  Origin proxy, origin;
+  proxy.pages["/x"] = {200, "text/plain", {}, "from the proxy"};
+  origin.pages["/x"] = {200, "text/plain", {}, "from the origin"};
+  HttpClientOptions options;
+  options.http_proxy = "http://me:pw@" + proxy.url("").substr(7);
+  FetchRequest request;
+  request.url = origin.url("/x");
+  EXPECT_EQ(HttpFetcher(options).fetch(request)->body, "from the proxy");
+  EXPECT_EQ(*proxy.seen()[0].headers.find("proxy-authorization"), "Basic bWU6cHc=");
+  options.no_proxy = "example.org, 127.0.0.1";
+  EXPECT_EQ(HttpFetcher(options).fetch(request)->body, "from the origin");
+  EXPECT_EQ(origin.seen()[0].headers.find("proxy-authorization"), nullptr);
+}
+
+}  // namespace
+}  // namespace sluice

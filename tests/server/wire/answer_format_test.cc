@@ -1,0 +1,110 @@
+// The bytes on the wire, as they are.
+#include "server/wire/answer_format.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice {
+namespace {
+
+AnswerOptions options() {
+  AnswerOptions options;
+  options.request_id = "r1";
+  options.model = "m";
+  options.created_s = 1700000000;
+  options.fingerprint = "f";
+  return options;
+}
+
+const ChoiceEnd kStop{"stop", std::nullopt, std::nullopt};
+const ChoiceEnd kStopString{"stop", std::nullopt, "\n\n"};
+const ChoiceEnd kStopToken{"stop", 42, std::nullopt};
+const Usage kUsage{10, 3, 8};
+const Timings kTimings{1.5, 20, 0.25};
+
+TEST(ChatAnswer, streams_role_text_end_and_usage) {
+  auto format = AnswerFormat::chat(options());
+  std::string out;
+  format->append_opening(out, 0);
+  format->append_delta(out, {0, "Hi\n\"you\"", {}, nullptr}, nullptr, nullptr);
+  format->append_delta(out, {1, "", {}, &kStopString}, nullptr, nullptr);
+  format->append_usage(out, kUsage, kTimings);
+  const std::string head =
+      R"(data: {"id":"chatcmpl-r1","object":"chat.completion.chunk","created":1700000000,"model":"m",)"
+      R"("system_fingerprint":"f","choices":[)";
+  EXPECT_EQ(
+      out,
+      head +
+          R"({"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]})"
+          "\n\n" +
+          head +
+          R"({"index":0,"delta":{"content":"Hi\n\"you\""},"logprobs":null,"finish_reason":null}]})"
+          "\n\n" +
+          head +
+          R"({"index":1,"delta":{},"logprobs":null,"finish_reason":"stop","stop_reason":"\n\n"}]})"
+          "\n\n" +
+          head +
+          R"(],"usage":{"prompt_tokens":10,"completion_tokens":3,"total_tokens":13,)"
+          R"("prompt_tokens_details":{"cached_tokens":8}},)"
+          R"("timings":{"queue_ms":1.5,"prefill_ms":20,"decode_ms":0.25}})"
+          "\n\n");
+}
+
+TEST(ChatAnswer, tells_usage_in_every_chunk_or_null) {
+  AnswerOptions with_null = options();
+  with_null.usage_null = true;
+  auto format = AnswerFormat::chat(with_null);
+  std::string out;
+  format->append_delta(out, {0, "a", {}, nullptr}, nullptr, nullptr);
+  EXPECT_NE(out.find(R"(,"usage":null})"), std::string::npos);
+  out.clear();
+  format->append_delta(out, {0, "a", {}, nullptr}, &kUsage, nullptr);
+  EXPECT_NE(out.find(R"("usage":{"prompt_tokens":10)"), std::string::npos);
+}
+
+TEST(ChatAnswer, writes_a_whole_answer) {
+  AnswerOptions with_logprobs = options();
+  with_logprobs.logprobs = true;
+  auto format = AnswerFormat::chat(with_logprobs);
+  const std::vector<WholeChoice> choices = {
+      {"é", {{{"\xc3", -0.5}, {{"\xc3", -0.5}, {"x", -1e30}}}}, kStopToken},
+  };
+  EXPECT_EQ(
+      format->whole(choices, kUsage, kTimings),
+      R"({"id":"chatcmpl-r1","object":"chat.completion","created":1700000000,"model":"m",)"
+      R"("system_fingerprint":"f","choices":[)"
+      R"({"index":0,"message":{"role":"assistant","content":"é","refusal":null},"logprobs":{"content":[)"
+      "{\"token\":\"\xef\xbf\xbd\",\"logprob\":-0.5,\"bytes\":[195],\"top_logprobs\":["
+      "{\"token\":\"\xef\xbf\xbd\",\"logprob\":-0.5,\"bytes\":[195]},"
+      R"({"token":"x","logprob":-9999,"bytes":[120]}]}]},"finish_reason":"stop","stop_reason":42}],)"
+      R"("usage":{"prompt_tokens":10,"completion_tokens":3,"total_tokens":13,)"
+      R"("prompt_tokens_details":{"cached_tokens":8}},)"
+      R"("timings":{"queue_ms":1.5,"prefill_ms":20,"decode_ms":0.25}})");
+}
+
+TEST(CompletionAnswer, streams_text_with_running_offsets) {
+  AnswerOptions with_logprobs = options();
+  with_logprobs.logprobs = true;
+  auto format = AnswerFormat::completion(with_logprobs);
+  std::string out;
+  format->append_opening(out, 0);
+  EXPECT_EQ(out, "");
+  const std::vector<TokenLogprobs> one = {{{"né", -1}, {{"né", -1}}}};
+  format->append_delta(out, {0, "né", one, nullptr}, nullptr, nullptr);
+  format->append_delta(out, {0, "né", one, &kStop}, nullptr, &kTimings);
+  const std::string head =
+      R"(data: {"id":"cmpl-r1","object":"text_completion","created":1700000000,"model":"m",)"
+      R"("system_fingerprint":"f","choices":[{"index":0,"text":"né","logprobs":)"
+      R"({"tokens":["né"],"token_logprobs":[-1],"top_logprobs":[{"né":-1}],"text_offset":)";
+  EXPECT_EQ(
+      out,
+      head +
+          R"([0]},"finish_reason":null}]})"
+          "\n\n" +
+          head +
+          R"([2]},"finish_reason":"stop","stop_reason":null}],"timings":{"queue_ms":1.5,"prefill_ms":20,)"
+          R"("decode_ms":0.25}})"
+          "\n\n");
+}
+
+}  // namespace
+}  // namespace sluice
