@@ -53,7 +53,8 @@ def test_sigint_exits_with_0(program, model):
 def test_a_second_signal_does_not_wait(program, model):
     with Serving(program, model) as server, server.client() as client:
         with client.stream("POST", "/v1/completions", json=ENDLESS | {"max_tokens": 4000}) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()
+            next(lines)
             server.process.send_signal(signal.SIGTERM)
             threading.Timer(0.3, server.process.send_signal, [signal.SIGTERM]).start()
             server.process.wait(PATIENCE_S)

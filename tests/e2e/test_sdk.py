@@ -51,14 +51,14 @@ def test_stream_without_include_usage_has_no_usage(sdk, model_id):
 
 def test_completions_continue_a_text(sdk, model_id):
     answer = sdk.completions.create(
-        model=model_id, prompt="Paris is the capital of", temperature=0, max_tokens=5
+        model=model_id, prompt="The capital of France is", temperature=0, max_tokens=5
     )
     assert answer.object == "text_completion"
     assert answer.id.startswith("cmpl-")
-    assert "France" in answer.choices[0].text
+    assert "Paris" in answer.choices[0].text
     assert answer.usage.completion_tokens <= 5
     streamed = sdk.completions.create(
-        model=model_id, prompt="Paris is the capital of", temperature=0, max_tokens=5, stream=True
+        model=model_id, prompt="The capital of France is", temperature=0, max_tokens=5, stream=True
     )
     assert "".join(chunk.choices[0].text for chunk in streamed) == answer.choices[0].text
 
