@@ -50,8 +50,9 @@ struct QuantPanel {
     return i_set(kNibble ? run.minus_8_sum : run.minus_128_sum);
   }
 
+  // `ahead`: from these panels to what the next tiles will read from memory; 0 when it is on its way already.
   template <int R, int P>
-  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column) {
+  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column, int64_t ahead) {
     const I mask = i_set(0x0f0f0f0f);
     const auto* x = static_cast<const int8_t*>(a.x) + first_row * a.x_stride;
     const ActivationRun* runs = a.runs + first_row * a.run_stride;
@@ -63,13 +64,11 @@ struct QuantPanel {
     }
     const int64_t groups = a.inputs / kGroupInputs;
     for (int64_t g = 0; g < groups; ++g, panel += kGroupBytes, x += kGroupInputs, runs += kRuns) {
-      if constexpr (R == 1) {
+      if (ahead != 0) {
 #pragma GCC unroll 8
         for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 16
-          for (int line = 0; line < kGroupBytes; line += 64) {
-            __builtin_prefetch(panel + p * a.panel_bytes + kPrefetchBytes + line);
-          }
+          for (int line = 0; line < kGroupBytes; line += 64) __builtin_prefetch(panel + p * a.panel_bytes + ahead + line);
         }
       }
       Dot dot[R][P];
@@ -156,7 +155,7 @@ struct DensePanel {
   static constexpr int kStepBytes = kFormat == PanelFormat::kF16 ? 32 : 64;  // of a panel
 
   template <int R, int P>
-  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column) {
+  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column, int64_t) {
     const auto* x = static_cast<const uint8_t*>(a.x) + first_row * a.x_stride;
     F sum[R][P];
 #pragma GCC unroll 8
@@ -213,10 +212,10 @@ struct DensePanel {
 };
 
 template <class Panel, int R, int P>
-inline void rows_of(int rows, const MatmulArgs& a, const uint8_t* panel, int64_t row, int64_t column) {
+inline void rows_of(int rows, const MatmulArgs& a, const uint8_t* panel, int64_t row, int64_t column, int64_t ahead) {
   if constexpr (R >= 1) {
-    if (rows == R) return Panel::template tile<R, P>(a, panel, row, column);
-    return rows_of<Panel, R - 1, P>(rows, a, panel, row, column);
+    if (rows == R) return Panel::template tile<R, P>(a, panel, row, column, ahead);
+    return rows_of<Panel, R - 1, P>(rows, a, panel, row, column, ahead);
   }
 }
 
@@ -226,7 +225,7 @@ void column_of_tiles(const MatmulArgs& a, const uint8_t* panel, int64_t column) 
   const int64_t tiles = (a.rows + Panel::kTileRows - 1) / Panel::kTileRows;
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t begin = a.rows * t / tiles, end = a.rows * (t + 1) / tiles;
-    rows_of<Panel, Panel::kTileRows, P>(static_cast<int>(end - begin), a, panel, begin, column);
+    rows_of<Panel, Panel::kTileRows, P>(static_cast<int>(end - begin), a, panel, begin, column, t == 0 ? P * a.panel_bytes : 0);
   }
 }
 
