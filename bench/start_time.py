@@ -2,8 +2,10 @@
 """Seconds from the start of a server's process to the first token of a streamed chat answer.
 
 python3 bench/start_time.py './run --port {port}' [--runs 5] [--port 8120]
-Connects again and again from the first moment on, and retries a 503 (still loading) at once. Standard library only.
+Connects again and again from the first moment on, and retries a 503 (still loading) at once. Standard library
+only.
 """
+
 import argparse
 import http.client
 import json
@@ -18,7 +20,9 @@ BODY = json.dumps({"messages": [{"role": "user", "content": "Say hello."}], "max
 
 def first_token(command, port):
     start = time.perf_counter()
-    process = subprocess.Popen(shlex.split(command.format(port=port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        shlex.split(command.format(port=port)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         while time.perf_counter() - start < 120:
             if process.poll() is not None:
@@ -29,7 +33,11 @@ def first_token(command, port):
                 answer = connection.getresponse()
                 if answer.status == 200:
                     while line := answer.readline():
-                        if line.startswith(b"data: {") and b'"content":"' in line and b'"content":""' not in line:
+                        if (
+                            line.startswith(b"data: {")
+                            and b'"content":"' in line
+                            and b'"content":""' not in line
+                        ):
                             return time.perf_counter() - start
             except OSError:
                 pass

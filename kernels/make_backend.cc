@@ -6,7 +6,8 @@
 namespace sluice {
 
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options) {
-  if (options.device == "auto" || options.device == "cpu") return make_cpu_backend(options.threads, options.isa);
+  if (options.device == "auto" || options.device == "cpu")
+    return make_cpu_backend(options.threads, options.isa);
   if (options.device == "reference") return make_reference_backend();
   return invalid_argument("device", "device must be auto, cpu or reference, not '" + options.device + "'.");
 }

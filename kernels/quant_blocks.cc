@@ -9,7 +9,9 @@
 namespace sluice {
 namespace {
 
-const uint8_t* u8(const std::byte* p) { return reinterpret_cast<const uint8_t*>(p); }
+const uint8_t* u8(const std::byte* p) {
+  return reinterpret_cast<const uint8_t*>(p);
+}
 
 float half_at(const uint8_t* p) {
   uint16_t bits;
@@ -44,8 +46,9 @@ void add_fifth_bits(uint32_t high, QuantRun* runs) {
   }
 }
 
-// Q4_K and Q5_K: eight 6-bit scales and eight 6-bit minima in 12 bytes. The first four of each lie in the low six bits of
-// bytes 0-3 and 4-7; the last four have their low nibbles in bytes 8-11 and their two high bits above the first ones.
+// Q4_K and Q5_K: eight 6-bit scales and eight 6-bit minima in 12 bytes. The first four of each lie in the low
+// six bits of bytes 0-3 and 4-7; the last four have their low nibbles in bytes 8-11 and their two high bits
+// above the first ones.
 struct ScaleMin {
   int scale, min;
 };
@@ -99,8 +102,9 @@ void unpack_q45_k(const uint8_t* b, bool five, QuantRun* runs) {
   }
 }
 
-// ql[128] low nibbles | qh[64] high two bits | scales[16] int8 | d f16. Half h covers weights 128 h …: byte ql[l] holds weights
-// l and l + 64, ql[l + 32] holds l + 32 and l + 96; qh[l] holds the high bits of all four.
+// ql[128] low nibbles | qh[64] high two bits | scales[16] int8 | d f16. Half h covers weights 128 h …: byte
+// ql[l] holds weights l and l + 64, ql[l + 32] holds l + 32 and l + 96; qh[l] holds the high bits of all
+// four.
 void unpack_q6_k(const uint8_t* b, QuantRun* runs) {
   const uint8_t *ql = b, *qh = b + 128;
   const auto* scales = reinterpret_cast<const int8_t*>(b + 192);
@@ -145,12 +149,20 @@ void unpack_block(WeightFormat format, const std::byte* block, QuantRun* runs) {
       std::memcpy(runs[1].q, b + 18, 16);
       set_scale(runs, 2, half_at(b), 0);
       return;
-    case WeightFormat::kQ2_K: return unpack_q2_k(b, runs);
-    case WeightFormat::kQ3_K: return unpack_q3_k(b, runs);
-    case WeightFormat::kQ4_K: return unpack_q45_k(b, false, runs);
-    case WeightFormat::kQ5_K: return unpack_q45_k(b, true, runs);
-    case WeightFormat::kQ6_K: return unpack_q6_k(b, runs);
-    case WeightFormat::kF32: case WeightFormat::kF16: case WeightFormat::kBF16: break;
+    case WeightFormat::kQ2_K:
+      return unpack_q2_k(b, runs);
+    case WeightFormat::kQ3_K:
+      return unpack_q3_k(b, runs);
+    case WeightFormat::kQ4_K:
+      return unpack_q45_k(b, false, runs);
+    case WeightFormat::kQ5_K:
+      return unpack_q45_k(b, true, runs);
+    case WeightFormat::kQ6_K:
+      return unpack_q6_k(b, runs);
+    case WeightFormat::kF32:
+    case WeightFormat::kF16:
+    case WeightFormat::kBF16:
+      break;
   }
   SLUICE_CHECK(!"a quantised format");
 }
@@ -159,7 +171,9 @@ void dequantize(WeightFormat format, const std::byte* bytes, int64_t count, floa
   const auto facts = facts_of(format);
   SLUICE_CHECK_EQ(count % facts.block_weights, 0);
   switch (format) {
-    case WeightFormat::kF32: std::memcpy(out, bytes, static_cast<size_t>(count) * 4); return;
+    case WeightFormat::kF32:
+      std::memcpy(out, bytes, static_cast<size_t>(count) * 4);
+      return;
     case WeightFormat::kF16:
       for (int64_t i = 0; i < count; ++i) out[i] = half_at(u8(bytes) + 2 * i);
       return;
@@ -170,7 +184,8 @@ void dequantize(WeightFormat format, const std::byte* bytes, int64_t count, floa
         out[i] = bf16_to_f32(bits);
       }
       return;
-    default: break;
+    default:
+      break;
   }
   QuantRun runs[16];
   for (int64_t block = 0; block < count / facts.block_weights; ++block) {
@@ -211,7 +226,8 @@ void quantize_block(const float* w, int bits, bool with_min, std::byte* out) {
   uint8_t q[32];
   uint32_t fifth = 0;
   for (int j = 0; j < 32; ++j) {
-    q[j] = static_cast<uint8_t>(std::clamp(static_cast<int>(std::lround((w[j] - offset) * inverse)), 0, levels - 1));
+    q[j] = static_cast<uint8_t>(
+        std::clamp(static_cast<int>(std::lround((w[j] - offset) * inverse)), 0, levels - 1));
     if (bits == 5) fifth |= static_cast<uint32_t>(q[j] >> 4) << j;
   }
   if (bits == 5) {
@@ -226,7 +242,8 @@ void quantize_q8_0(const float* w, std::byte* out) {
   for (int j = 0; j < 32; ++j) largest = std::max(largest, std::fabs(w[j]));
   const float scale = largest / 127, inverse = scale != 0 ? 1 / scale : 0;
   store_half(out, scale);
-  for (int j = 0; j < 32; ++j) out[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::lround(w[j] * inverse)));
+  for (int j = 0; j < 32; ++j)
+    out[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::lround(w[j] * inverse)));
 }
 
 }  // namespace
@@ -239,15 +256,32 @@ void quantize(WeightFormat format, const float* weights, int64_t count, std::byt
     std::byte* to = out + block * facts.block_bytes;
     const uint16_t bf16 = f32_to_bf16(*w);
     switch (format) {
-      case WeightFormat::kF32: std::memcpy(to, w, 4); break;
-      case WeightFormat::kF16: store_half(to, *w); break;
-      case WeightFormat::kBF16: std::memcpy(to, &bf16, 2); break;
-      case WeightFormat::kQ4_0: quantize_block(w, 4, false, to); break;
-      case WeightFormat::kQ4_1: quantize_block(w, 4, true, to); break;
-      case WeightFormat::kQ5_0: quantize_block(w, 5, false, to); break;
-      case WeightFormat::kQ5_1: quantize_block(w, 5, true, to); break;
-      case WeightFormat::kQ8_0: quantize_q8_0(w, to); break;
-      default: SLUICE_CHECK(!"a format that can be written");
+      case WeightFormat::kF32:
+        std::memcpy(to, w, 4);
+        break;
+      case WeightFormat::kF16:
+        store_half(to, *w);
+        break;
+      case WeightFormat::kBF16:
+        std::memcpy(to, &bf16, 2);
+        break;
+      case WeightFormat::kQ4_0:
+        quantize_block(w, 4, false, to);
+        break;
+      case WeightFormat::kQ4_1:
+        quantize_block(w, 4, true, to);
+        break;
+      case WeightFormat::kQ5_0:
+        quantize_block(w, 5, false, to);
+        break;
+      case WeightFormat::kQ5_1:
+        quantize_block(w, 5, true, to);
+        break;
+      case WeightFormat::kQ8_0:
+        quantize_q8_0(w, to);
+        break;
+      default:
+        SLUICE_CHECK(!"a format that can be written");
     }
   }
 }

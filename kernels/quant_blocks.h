@@ -1,7 +1,9 @@
-// The quantised formats of GGUF files, decoded to one common form: runs of 16 weights that share a scale and an offset,
+// The quantised formats of GGUF files, decoded to one common form: runs of 16 weights that share a scale and
+// an offset,
 //   weight[i] = scale * q[i] + offset.
-// Layouts follow ggml (https://github.com/ggml-org/ggml, ggml-common.h); each is drawn in quant_blocks.cc. All values are
-// little-endian. Pure functions; any thread. `bytes` must hold whole blocks: the caller has checked.
+// Layouts follow ggml (https://github.com/ggml-org/ggml, ggml-common.h); each is drawn in quant_blocks.cc.
+// All values are little-endian. Pure functions; any thread. `bytes` must hold whole blocks: the caller has
+// checked.
 #pragma once
 
 #include <cstddef>
@@ -17,14 +19,15 @@ struct QuantRun {
   float offset;
 };
 
-// Decodes one block of facts_of(format).block_weights weights into block_weights / 16 runs. Quantised formats only.
+// Decodes one block of facts_of(format).block_weights weights into block_weights / 16 runs. Quantised formats
+// only.
 void unpack_block(WeightFormat format, const std::byte* block, QuantRun* runs);
 
 // `count` weights of a row to f32; any format; `count` is a multiple of the format's block.
 void dequantize(WeightFormat format, const std::byte* bytes, int64_t count, float* out);
 
-// The other way, for tests and tools: rounds a row to the nearest representable weights. F32, F16, BF16, Q4_0, Q4_1, Q5_0,
-// Q5_1, Q8_0 only (the K formats are only read).
+// The other way, for tests and tools: rounds a row to the nearest representable weights. F32, F16, BF16,
+// Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 only (the K formats are only read).
 void quantize(WeightFormat format, const float* weights, int64_t count, std::byte* out);
 
 }  // namespace sluice

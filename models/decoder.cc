@@ -5,7 +5,8 @@ namespace {
 
 class Decoder : public Model {
  public:
-  Decoder(const ModelConfig& config, Backend& backend) : Model(config), backend_(backend), shape_(config.attention_shape()) {}
+  Decoder(const ModelConfig& config, Backend& backend)
+      : Model(config), backend_(backend), shape_(config.attention_shape()) {}
 
   Status load(const DecoderTraits& traits, WeightLoader& loader) {
     const std::vector<WeightLoader::Part> embedding{{"model.embed_tokens.weight", config_.vocabulary}};
@@ -53,20 +54,27 @@ class Decoder : public Model {
     return Norm{std::move(scale), config_.norm_eps};
   }
 
-  Result<DecoderLayer> load_layer(const DecoderTraits& traits, WeightLoader& loader, const std::string& prefix) {
-    const int64_t head = config_.head_size, queries = config_.query_heads * head, keys = config_.kv_heads * head;
+  Result<DecoderLayer> load_layer(const DecoderTraits& traits, WeightLoader& loader,
+                                  const std::string& prefix) {
+    const int64_t head = config_.head_size, queries = config_.query_heads * head,
+                  keys = config_.kv_heads * head;
     const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
     using Parts = std::vector<WeightLoader::Part>;
-    const Parts qkv{{attention + "q_proj.weight", queries}, {attention + "k_proj.weight", keys}, {attention + "v_proj.weight", keys}};
+    const Parts qkv{{attention + "q_proj.weight", queries},
+                    {attention + "k_proj.weight", keys},
+                    {attention + "v_proj.weight", keys}};
     const Parts output{{attention + "o_proj.weight", config_.width}};
-    const Parts gate_up{{mlp + "gate_proj.weight", config_.mlp_width}, {mlp + "up_proj.weight", config_.mlp_width}};
+    const Parts gate_up{{mlp + "gate_proj.weight", config_.mlp_width},
+                        {mlp + "up_proj.weight", config_.mlp_width}};
     const Parts down{{mlp + "down_proj.weight", config_.width}};
 
     DecoderLayer layer;
     SLUICE_ASSIGN(layer.attention_norm, load_norm(loader, prefix + "input_layernorm.weight", config_.width));
     SLUICE_ASSIGN(layer.attention.qkv.weight, loader.matrix(qkv, config_.width));
     if (traits.qkv_bias) {
-      const Parts bias{{attention + "q_proj.bias", queries}, {attention + "k_proj.bias", keys}, {attention + "v_proj.bias", keys}};
+      const Parts bias{{attention + "q_proj.bias", queries},
+                       {attention + "k_proj.bias", keys},
+                       {attention + "v_proj.bias", keys}};
       SLUICE_ASSIGN(layer.attention.qkv.bias, loader.vector(bias));
     }
     if (traits.head_norms) {
@@ -74,7 +82,8 @@ class Decoder : public Model {
       SLUICE_ASSIGN(layer.attention.key_norm, load_norm(loader, attention + "k_norm.weight", head));
     }
     SLUICE_ASSIGN(layer.attention.output.weight, loader.matrix(output, queries));
-    SLUICE_ASSIGN(layer.mlp_norm, load_norm(loader, prefix + "post_attention_layernorm.weight", config_.width));
+    SLUICE_ASSIGN(layer.mlp_norm,
+                  load_norm(loader, prefix + "post_attention_layernorm.weight", config_.width));
     SLUICE_ASSIGN(layer.mlp.gate_up.weight, loader.matrix(gate_up, config_.width));
     SLUICE_ASSIGN(layer.mlp.down.weight, loader.matrix(down, config_.mlp_width));
     return layer;
@@ -92,7 +101,8 @@ class Decoder : public Model {
 
 }  // namespace
 
-Result<std::unique_ptr<Model>> load_decoder(const ModelConfig& config, const DecoderTraits& traits, WeightLoader& loader) {
+Result<std::unique_ptr<Model>> load_decoder(const ModelConfig& config, const DecoderTraits& traits,
+                                            WeightLoader& loader) {
   auto decoder = std::make_unique<Decoder>(config, loader.backend());
   SLUICE_TRY(decoder->load(traits, loader));
   return std::unique_ptr<Model>(std::move(decoder));

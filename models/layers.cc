@@ -16,7 +16,8 @@ Result<std::unique_ptr<Weight>> WeightLoader::matrix(std::span<const Part> parts
   SLUICE_ASSIGN(auto weight, backend_.load_weight(views));
   packed_bytes_ += weight->bytes();
   if (options_.on_progress && tensors_.total_bytes() > 0) {
-    options_.on_progress(std::min(1.0, static_cast<double>(file_bytes_done_) / static_cast<double>(tensors_.total_bytes())));
+    options_.on_progress(
+        std::min(1.0, static_cast<double>(file_bytes_done_) / static_cast<double>(tensors_.total_bytes())));
   }
   return weight;
 }
@@ -33,7 +34,8 @@ Result<std::unique_ptr<Buffer>> WeightLoader::vector(std::span<const Part> parts
   return buffer;
 }
 
-Result<Activations> Activations::allocate(Backend& backend, const ModelConfig& c, const LoadModelOptions& options) {
+Result<Activations> Activations::allocate(Backend& backend, const ModelConfig& c,
+                                          const LoadModelOptions& options) {
   Activations a;
   a.memory = std::make_shared<std::vector<std::unique_ptr<Buffer>>>();
   const AttentionShape shape = c.attention_shape();
@@ -63,7 +65,8 @@ Result<Activations> Activations::allocate(Backend& backend, const ModelConfig& c
 
 Activations Activations::cut(int64_t tokens, int64_t sampled) const {
   Activations a = *this;
-  for (TensorView* view : {&a.residual, &a.normed, &a.qkv, &a.attended, &a.gate_up, &a.gated, &a.delta, &a.angles}) {
+  for (TensorView* view :
+       {&a.residual, &a.normed, &a.qkv, &a.attended, &a.gate_up, &a.gated, &a.delta, &a.angles}) {
     *view = view->head(tokens);
   }
   a.last = a.last.head(sampled);
@@ -80,8 +83,10 @@ void attend(const StepArguments& step, const AttentionLayer& layer, const KvView
   layer.qkv(backend, a.normed, a.qkv);
   if (layer.query_norm.scale) {
     const TensorView queries = a.qkv.slice(0, query_columns);
-    const TensorView keys = a.qkv.slice(query_columns, static_cast<int64_t>(shape.kv_heads) * shape.head_size);
-    backend.head_norm(queries, shape.query_heads, shape.head_size, layer.query_norm.values(), layer.query_norm.eps);
+    const TensorView keys =
+        a.qkv.slice(query_columns, static_cast<int64_t>(shape.kv_heads) * shape.head_size);
+    backend.head_norm(queries, shape.query_heads, shape.head_size, layer.query_norm.values(),
+                      layer.query_norm.eps);
     backend.head_norm(keys, shape.kv_heads, shape.head_size, layer.key_norm.values(), layer.key_norm.eps);
   }
   backend.rope_store_kv(batch, shape, config.rope.style, a.angles, a.qkv, cache);
@@ -113,11 +118,12 @@ void scale_llama3(const RopeConfig& rope, std::vector<float>& inverse) {
   }
 }
 
-// YaRN: dimensions that turn more than beta_fast times over the original context keep their frequency, those that turn
-// less than beta_slow times are interpolated, a ramp between.
+// YaRN: dimensions that turn more than beta_fast times over the original context keep their frequency, those
+// that turn less than beta_slow times are interpolated, a ramp between.
 float scale_yarn(const RopeConfig& rope, int head_size, std::vector<float>& inverse) {
   const auto dimension_turning = [&](double turns) {
-    return head_size * std::log(rope.original_context / (turns * 2 * std::numbers::pi)) / (2 * std::log(rope.theta));
+    return head_size * std::log(rope.original_context / (turns * 2 * std::numbers::pi)) /
+           (2 * std::log(rope.theta));
   };
   const double low = std::max(std::floor(dimension_turning(rope.beta_fast)), 0.0);
   double high = std::min(std::ceil(dimension_turning(rope.beta_slow)), head_size - 1.0);
@@ -135,7 +141,8 @@ float scale_yarn(const RopeConfig& rope, int head_size, std::vector<float>& inve
 RopeFrequencies rope_frequencies(const RopeConfig& rope, int head_size) {
   RopeFrequencies result;
   for (int i = 0; i < head_size / 2; ++i) {
-    result.inverse.push_back(static_cast<float>(std::pow(static_cast<double>(rope.theta), -2.0 * i / head_size)));
+    result.inverse.push_back(
+        static_cast<float>(std::pow(static_cast<double>(rope.theta), -2.0 * i / head_size)));
   }
   if (!rope.frequency_divisors.empty()) {
     SLUICE_CHECK_EQ(rope.frequency_divisors.size(), result.inverse.size());
@@ -143,12 +150,17 @@ RopeFrequencies rope_frequencies(const RopeConfig& rope, int head_size) {
     return result;
   }
   switch (rope.scaling) {
-    case RopeScaling::kNone: break;
+    case RopeScaling::kNone:
+      break;
     case RopeScaling::kLinear:
       for (float& f : result.inverse) f /= rope.factor;
       break;
-    case RopeScaling::kLlama3: scale_llama3(rope, result.inverse); break;
-    case RopeScaling::kYarn: result.attention_factor = scale_yarn(rope, head_size, result.inverse); break;
+    case RopeScaling::kLlama3:
+      scale_llama3(rope, result.inverse);
+      break;
+    case RopeScaling::kYarn:
+      result.attention_factor = scale_yarn(rope, head_size, result.inverse);
+      break;
   }
   return result;
 }

@@ -1,5 +1,6 @@
-// What transformer decoders have in common, as small pieces an architecture file puts together: a linear map, a norm, the
-// attention and mlp halves of a layer, and the scratch they share. Knows the Backend contract and nothing below it.
+// What transformer decoders have in common, as small pieces an architecture file puts together: a linear map,
+// a norm, the attention and mlp halves of a layer, and the scratch they share. Knows the Backend contract and
+// nothing below it.
 //
 // Activations of one step are rows of a few buffers that live as long as the model; no step allocates.
 #pragma once
@@ -18,7 +19,8 @@
 
 namespace sluice {
 
-// Reads weights by name and packs them for one backend; keeps count for the progress bar. Used while loading only.
+// Reads weights by name and packs them for one backend; keeps count for the progress bar. Used while loading
+// only.
 class WeightLoader {
  public:
   WeightLoader(const TensorSource& tensors, Backend& backend, const LoadModelOptions& options)
@@ -48,16 +50,17 @@ class WeightLoader {
 
 // The activations of a step. T and R grow to what the options allow, once.
 struct Activations {
-  TensorView residual;   // [T, E] the stream every layer adds to
-  TensorView normed;     // [T, E]
-  TensorView qkv;        // [T, (H + 2K) * D]
-  TensorView attended;   // [T, H * D]
-  TensorView gate_up;    // [T, 2F]
-  TensorView gated;      // [T, F]
-  TensorView delta;      // [T, E] what a half-layer adds
-  TensorView angles;     // [T, D]
-  TensorView last;       // [R, E] rows to sample, normed
-  static Result<Activations> allocate(Backend& backend, const ModelConfig& config, const LoadModelOptions& options);
+  TensorView residual;  // [T, E] the stream every layer adds to
+  TensorView normed;    // [T, E]
+  TensorView qkv;       // [T, (H + 2K) * D]
+  TensorView attended;  // [T, H * D]
+  TensorView gate_up;   // [T, 2F]
+  TensorView gated;     // [T, F]
+  TensorView delta;     // [T, E] what a half-layer adds
+  TensorView angles;    // [T, D]
+  TensorView last;      // [R, E] rows to sample, normed
+  static Result<Activations> allocate(Backend& backend, const ModelConfig& config,
+                                      const LoadModelOptions& options);
   // The same views cut to this step's T and R.
   Activations cut(int64_t tokens, int64_t sampled) const;
   std::shared_ptr<std::vector<std::unique_ptr<Buffer>>> memory;
@@ -103,8 +106,9 @@ struct StepArguments {
 void attend(const StepArguments& step, const AttentionLayer& layer, const KvView& cache);
 void gated_mlp(const StepArguments& step, const GatedMlp& layer);
 
-// The frequencies each pair of a head turns with, after the model's scaling: [D/2]; and the factor on cos and sin.
-// Linear: https://arxiv.org/abs/2306.15595; llama3: the formula of Llama 3.1's reference code; YaRN: https://arxiv.org/abs/2309.00071.
+// The frequencies each pair of a head turns with, after the model's scaling: [D/2]; and the factor on cos and
+// sin. Linear: https://arxiv.org/abs/2306.15595; llama3: the formula of Llama 3.1's reference code; YaRN:
+// https://arxiv.org/abs/2309.00071.
 struct RopeFrequencies {
   std::vector<float> inverse;
   float attention_factor = 1.0F;

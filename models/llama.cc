@@ -1,5 +1,5 @@
-// Llama 2 and 3.x (https://arxiv.org/abs/2302.13971, https://arxiv.org/abs/2407.21783), Mistral, SmolLM2: the common
-// decoder as it is. Some fine-tunes carry biases on q, k and v; they are taken when the file has them.
+// Llama 2 and 3.x (https://arxiv.org/abs/2302.13971, https://arxiv.org/abs/2407.21783), Mistral, SmolLM2: the
+// common decoder as it is. Some fine-tunes carry biases on q, k and v; they are taken when the file has them.
 #include "models/decoder.h"
 #include "models/registry.h"
 

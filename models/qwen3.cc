@@ -1,5 +1,5 @@
-// Qwen3, dense (https://arxiv.org/abs/2505.09388): the common decoder with an RMS norm over each query and key head before
-// the rotation, and no biases.
+// Qwen3, dense (https://arxiv.org/abs/2505.09388): the common decoder with an RMS norm over each query and
+// key head before the rotation, and no biases.
 #include "models/decoder.h"
 #include "models/registry.h"
 

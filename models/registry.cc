@@ -13,8 +13,8 @@ std::span<const Architecture> architectures() {
   return kAll;
 }
 
-Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const TensorSource& tensors, Backend& backend,
-                                          const LoadModelOptions& options) {
+Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const TensorSource& tensors,
+                                          Backend& backend, const LoadModelOptions& options) {
   SLUICE_TRY(check(config));
   std::string known;
   for (const auto& architecture : architectures()) {

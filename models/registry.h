@@ -1,4 +1,5 @@
-// Which architectures there are, by the name ModelConfig carries. One line each; each has a short file of its own.
+// Which architectures there are, by the name ModelConfig carries. One line each; each has a short file of its
+// own.
 #pragma once
 
 #include <memory>

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""A thin OpenAI-style streaming front for OpenVINO GenAI's continuous batching, to compare with under equal load.
+"""A thin OpenAI-style streaming front for OpenVINO GenAI's continuous batching, to compare with.
 
 Needs: pip install openvino-genai.   python3 openvino_server.py MODEL.gguf --port 8102 --threads 2
-Serves POST /v1/completions with prompt, max_tokens, ignore_eos, stream; one SSE chunk per token. Standard library otherwise.
+Serves POST /v1/completions with prompt, max_tokens, ignore_eos, stream; one SSE chunk per token. Standard library
+otherwise.
 """
+
 import argparse
 import asyncio
 import itertools
@@ -23,7 +25,8 @@ class Engine:
         scheduler.cache_size = 4
         scheduler.enable_prefix_caching = True
         self.pipeline = ov.ContinuousBatchingPipeline(
-            arguments.model, scheduler, "CPU", {"INFERENCE_NUM_THREADS": arguments.threads})
+            arguments.model, scheduler, "CPU", {"INFERENCE_NUM_THREADS": arguments.threads}
+        )
         self.tokenizer = self.pipeline.get_tokenizer()
         self.wake = threading.Condition()
         self.new, self.live, self.ids = [], {}, itertools.count()
@@ -68,14 +71,22 @@ class Engine:
 async def serve(engine, reader, writer):
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
-            length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n")
-                           if line.lower().startswith(b"content-length")), 0)
+            length = next(
+                (
+                    int(line.split(b":")[1])
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"content-length")
+                ),
+                0,
+            )
             body = await reader.readexactly(length)
             if head.startswith(b"GET"):
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
                 await writer.drain()
                 continue
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
             queue, finished = engine.submit(json.loads(body)), False
             while not finished:
                 tokens, finished = await queue.get()

@@ -25,13 +25,16 @@ class HostBuffer : public Buffer {
 
 class DenseWeight : public Weight {
  public:
-  DenseWeight(int64_t rows, int64_t columns) : Weight(rows, columns), values(static_cast<size_t>(rows * columns)) {}
+  DenseWeight(int64_t rows, int64_t columns)
+      : Weight(rows, columns), values(static_cast<size_t>(rows * columns)) {}
   size_t bytes() const override { return values.size() * sizeof(float); }
   const float* row(int64_t r) const { return values.data() + r * columns(); }
   std::vector<float> values;
 };
 
-const DenseWeight& dense(const Weight& w) { return static_cast<const DenseWeight&>(w); }
+const DenseWeight& dense(const Weight& w) {
+  return static_cast<const DenseWeight&>(w);
+}
 
 class ReferenceBackend : public Backend {
  public:
@@ -41,7 +44,9 @@ class ReferenceBackend : public Backend {
   Result<std::unique_ptr<Buffer>> allocate(size_t bytes) override {
     return std::unique_ptr<Buffer>(std::make_unique<HostBuffer>(std::max<size_t>(bytes, 64)));
   }
-  void copy_to_device(std::byte* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy_to_device(std::byte* to, const void* from, size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
   void copy_to_host(void* to, const std::byte* from, size_t bytes) override { std::memcpy(to, from, bytes); }
 
   Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) override {
@@ -63,13 +68,15 @@ class ReferenceBackend : public Backend {
   void embed(const Weight& table, std::span<const int32_t> token_ids, TensorView out) override {
     for (size_t t = 0; t < token_ids.size(); ++t) {
       SLUICE_CHECK_LT(token_ids[t], table.rows());
-      std::memcpy(out.f32(static_cast<int64_t>(t)), dense(table).row(token_ids[t]), static_cast<size_t>(out.columns) * 4);
+      std::memcpy(out.f32(static_cast<int64_t>(t)), dense(table).row(token_ids[t]),
+                  static_cast<size_t>(out.columns) * 4);
     }
   }
   void rms_norm(TensorView x, const float* scale, float eps, TensorView out) override {
     reference::rms_norm(x, scale, eps, out);
   }
-  void add_rms_norm(TensorView residual, TensorView delta, const float* scale, float eps, TensorView out) override {
+  void add_rms_norm(TensorView residual, TensorView delta, const float* scale, float eps,
+                    TensorView out) override {
     for (int64_t t = 0; t < residual.rows; ++t) {
       for (int64_t i = 0; i < residual.columns; ++i) residual.f32(t)[i] += delta.f32(t)[i];
     }
@@ -86,16 +93,17 @@ class ReferenceBackend : public Backend {
     SLUICE_CHECK_EQ(out.columns, w.rows());
     reference::matmul(dense(w).row(0), w.rows(), w.columns(), x, bias, out);
   }
-  void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies, float attention_factor,
-                   TensorView out) override {
+  void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies,
+                   float attention_factor, TensorView out) override {
     reference::rope_angles(positions, inverse_frequencies, attention_factor, out);
   }
-  void rope_store_kv(const StepBatch& batch, const AttentionShape& shape, RopeStyle style, TensorView angles, TensorView qkv,
-                     const KvView& cache) override {
+  void rope_store_kv(const StepBatch& batch, const AttentionShape& shape, RopeStyle style, TensorView angles,
+                     TensorView qkv, const KvView& cache) override {
     for (int64_t t = 0; t < batch.tokens(); ++t) {
       float* heads = qkv.f32(t);
       for (int h = 0; h < shape.query_heads + shape.kv_heads; ++h) {
-        reference::rotate(heads + static_cast<int64_t>(h) * shape.head_size, shape.head_size, style, angles.f32(t));
+        reference::rotate(heads + static_cast<int64_t>(h) * shape.head_size, shape.head_size, style,
+                          angles.f32(t));
       }
       const float* keys = heads + static_cast<int64_t>(shape.query_heads) * shape.head_size;
       const float* values = keys + static_cast<int64_t>(shape.kv_heads) * shape.head_size;
@@ -120,7 +128,8 @@ class ReferenceBackend : public Backend {
   }
   void sample(TensorView logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) override {
     for (size_t r = 0; r < rows.size(); ++r) {
-      out[r] = reference::sample_row({logits.f32(static_cast<int64_t>(r)), static_cast<size_t>(logits.columns)}, rows[r]);
+      out[r] = reference::sample_row(
+          {logits.f32(static_cast<int64_t>(r)), static_cast<size_t>(logits.columns)}, rows[r]);
     }
   }
   void synchronize() override {}
@@ -128,6 +137,8 @@ class ReferenceBackend : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_reference_backend() { return std::make_unique<ReferenceBackend>(); }
+std::unique_ptr<Backend> make_reference_backend() {
+  return std::make_unique<ReferenceBackend>();
+}
 
 }  // namespace sluice

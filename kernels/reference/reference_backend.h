@@ -1,5 +1,6 @@
-// Every operation of the contract in plain fp32, one loop after another: readable, slow, the oracle for all other backends.
-// Sums run in double, so that a faster backend is compared with the value, not with another rounding of it.
+// Every operation of the contract in plain fp32, one loop after another: readable, slow, the oracle for all
+// other backends. Sums run in double, so that a faster backend is compared with the value, not with another
+// rounding of it.
 #pragma once
 
 #include <memory>

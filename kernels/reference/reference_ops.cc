@@ -18,18 +18,20 @@ void rms_norm(TensorView x, const float* scale, float eps, TensorView out) {
   }
 }
 
-void matmul(const float* weights, int64_t rows, int64_t columns, TensorView x, const float* bias, TensorView out) {
+void matmul(const float* weights, int64_t rows, int64_t columns, TensorView x, const float* bias,
+            TensorView out) {
   for (int64_t t = 0; t < x.rows; ++t) {
     for (int64_t o = 0; o < rows; ++o) {
       double sum = bias != nullptr ? bias[o] : 0;
-      for (int64_t i = 0; i < columns; ++i) sum += static_cast<double>(weights[o * columns + i]) * x.f32(t)[i];
+      for (int64_t i = 0; i < columns; ++i)
+        sum += static_cast<double>(weights[o * columns + i]) * x.f32(t)[i];
       out.f32(t)[o] = static_cast<float>(sum);
     }
   }
 }
 
-void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies, float attention_factor,
-                 TensorView out) {
+void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies,
+                 float attention_factor, TensorView out) {
   const auto half = static_cast<int64_t>(inverse_frequencies.size());
   for (int64_t t = 0; t < out.rows; ++t) {
     for (int64_t i = 0; i < half; ++i) {
@@ -57,11 +59,16 @@ namespace {
 
 float load(const std::byte* page, DType dtype, size_t offset, float scale) {
   switch (dtype) {
-    case DType::kF32: return reinterpret_cast<const float*>(page)[offset];
-    case DType::kF16: return f16_to_f32(reinterpret_cast<const uint16_t*>(page)[offset]);
-    case DType::kBF16: return bf16_to_f32(reinterpret_cast<const uint16_t*>(page)[offset]);
-    case DType::kI8: return scale * static_cast<float>(reinterpret_cast<const int8_t*>(page)[offset]);
-    case DType::kI32: break;
+    case DType::kF32:
+      return reinterpret_cast<const float*>(page)[offset];
+    case DType::kF16:
+      return f16_to_f32(reinterpret_cast<const uint16_t*>(page)[offset]);
+    case DType::kBF16:
+      return bf16_to_f32(reinterpret_cast<const uint16_t*>(page)[offset]);
+    case DType::kI8:
+      return scale * static_cast<float>(reinterpret_cast<const int8_t*>(page)[offset]);
+    case DType::kI32:
+      break;
   }
   SLUICE_CHECK(!"a KV cache type");
   return 0;
@@ -69,13 +76,20 @@ float load(const std::byte* page, DType dtype, size_t offset, float scale) {
 
 void store(std::byte* page, DType dtype, size_t offset, float value, float inverse_scale) {
   switch (dtype) {
-    case DType::kF32: reinterpret_cast<float*>(page)[offset] = value; return;
-    case DType::kF16: reinterpret_cast<uint16_t*>(page)[offset] = f32_to_f16(value); return;
-    case DType::kBF16: reinterpret_cast<uint16_t*>(page)[offset] = f32_to_bf16(value); return;
+    case DType::kF32:
+      reinterpret_cast<float*>(page)[offset] = value;
+      return;
+    case DType::kF16:
+      reinterpret_cast<uint16_t*>(page)[offset] = f32_to_f16(value);
+      return;
+    case DType::kBF16:
+      reinterpret_cast<uint16_t*>(page)[offset] = f32_to_bf16(value);
+      return;
     case DType::kI8:
       reinterpret_cast<int8_t*>(page)[offset] = static_cast<int8_t>(std::nearbyint(value * inverse_scale));
       return;
-    case DType::kI32: break;
+    case DType::kI32:
+      break;
   }
   SLUICE_CHECK(!"a KV cache type");
 }
@@ -122,10 +136,12 @@ void store_value(const KvView& cache, int64_t slot, int kv_head, const float* he
   const int token = static_cast<int>(slot % l.block_tokens);
   std::byte* page = cache.value_page(slot / l.block_tokens, kv_head);
   const float inverse_scale = set_scale(l, page, token, head);
-  for (int d = 0; d < l.head_size; ++d) store(page, l.dtype, l.value_offset(token, d), head[d], inverse_scale);
+  for (int d = 0; d < l.head_size; ++d)
+    store(page, l.dtype, l.value_offset(token, d), head[d], inverse_scale);
 }
 
-void attention(const StepBatch& batch, const AttentionShape& shape, TensorView qkv, const KvView& cache, TensorView out) {
+void attention(const StepBatch& batch, const AttentionShape& shape, TensorView qkv, const KvView& cache,
+               TensorView out) {
   const int head_size = shape.head_size, group = shape.query_heads / shape.kv_heads;
   std::vector<double> scores, sum(static_cast<size_t>(head_size));
   for (int64_t s = 0; s < batch.sequences(); ++s) {
@@ -134,16 +150,19 @@ void attention(const StepBatch& batch, const AttentionShape& shape, TensorView q
       return static_cast<int64_t>(blocks[position / cache.layout.block_tokens]) * cache.layout.block_tokens +
              position % cache.layout.block_tokens;
     };
-    for (int32_t t = batch.query_start[static_cast<size_t>(s)]; t < batch.query_start[static_cast<size_t>(s) + 1]; ++t) {
+    for (int32_t t = batch.query_start[static_cast<size_t>(s)];
+         t < batch.query_start[static_cast<size_t>(s) + 1]; ++t) {
       const int64_t last = batch.positions[static_cast<size_t>(t)];
-      const int64_t first = shape.sliding_window > 0 ? std::max<int64_t>(0, last - shape.sliding_window + 1) : 0;
+      const int64_t first =
+          shape.sliding_window > 0 ? std::max<int64_t>(0, last - shape.sliding_window + 1) : 0;
       for (int h = 0; h < shape.query_heads; ++h) {
         const float* q = qkv.f32(t) + static_cast<int64_t>(h) * head_size;
         scores.assign(static_cast<size_t>(last - first + 1), 0);
         double largest = -std::numeric_limits<double>::infinity();
         for (int64_t p = first; p <= last; ++p) {
           double dot = 0;
-          for (int d = 0; d < head_size; ++d) dot += static_cast<double>(q[d]) * load_key(cache, slot_of(p), h / group, d);
+          for (int d = 0; d < head_size; ++d)
+            dot += static_cast<double>(q[d]) * load_key(cache, slot_of(p), h / group, d);
           scores[static_cast<size_t>(p - first)] = dot * shape.scale;
           largest = std::max(largest, dot * shape.scale);
         }
@@ -157,7 +176,8 @@ void attention(const StepBatch& batch, const AttentionShape& shape, TensorView q
           }
         }
         for (int d = 0; d < head_size; ++d) {
-          out.f32(t)[static_cast<int64_t>(h) * head_size + d] = static_cast<float>(sum[static_cast<size_t>(d)] / total);
+          out.f32(t)[static_cast<int64_t>(h) * head_size + d] =
+              static_cast<float>(sum[static_cast<size_t>(d)] / total);
         }
       }
     }
@@ -170,9 +190,12 @@ void gated_activation(Activation kind, TensorView gate_up, TensorView out) {
       const double gate = gate_up.f32(t)[f], up = gate_up.f32(t)[out.columns + f];
       double activated = 0;
       switch (kind) {
-        case Activation::kSilu: activated = gate / (1 + std::exp(-gate)); break;
+        case Activation::kSilu:
+          activated = gate / (1 + std::exp(-gate));
+          break;
         case Activation::kGeluTanh:  // https://arxiv.org/abs/1606.08415
-          activated = 0.5 * gate * (1 + std::tanh(0.7978845608028654 * (gate + 0.044715 * gate * gate * gate)));
+          activated =
+              0.5 * gate * (1 + std::tanh(0.7978845608028654 * (gate + 0.044715 * gate * gate * gate)));
           break;
       }
       out.f32(t)[f] = static_cast<float>(activated * up);

@@ -23,8 +23,9 @@ void report_logprobs(std::span<const float> logits, int count, SampledToken& tok
   token.logprob = static_cast<float>(logits[static_cast<size_t>(token.id)] - log_total);
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+  });
   for (int i = 0; i < count && i < static_cast<int>(order.size()); ++i) {
     const int32_t id = order[static_cast<size_t>(i)];
     token.top_logprobs.push_back({id, static_cast<float>(logits[static_cast<size_t>(id)] - log_total)});
@@ -41,7 +42,8 @@ void apply_masks_and_bias(const SamplingRow& row, std::vector<float>& logits) {
   for (const auto& [id, bias] : row.logit_bias) logits[static_cast<size_t>(id)] += bias;
 }
 
-// Repetition: https://arxiv.org/abs/1909.05858 (over prompt and output); presence and frequency: the OpenAI API reference.
+// Repetition: https://arxiv.org/abs/1909.05858 (over prompt and output); presence and frequency: the OpenAI
+// API reference.
 void apply_penalties(const SamplingRow& row, std::vector<float>& logits) {
   std::unordered_map<int32_t, int> output_counts;
   for (const int32_t id : row.output_tokens) ++output_counts[id];
@@ -54,7 +56,8 @@ void apply_penalties(const SamplingRow& row, std::vector<float>& logits) {
     }
   }
   for (const auto& [id, count] : output_counts) {
-    logits[static_cast<size_t>(id)] -= row.presence_penalty + row.frequency_penalty * static_cast<float>(count);
+    logits[static_cast<size_t>(id)] -=
+        row.presence_penalty + row.frequency_penalty * static_cast<float>(count);
   }
 }
 
@@ -80,10 +83,12 @@ SampledToken sample_row(std::span<const float> raw, const SamplingRow& row) {
       total += p;
     }
     // min_p: at least this share of the most likely one's probability, which is 1 here before normalisation.
-    if (row.min_p > 0) std::erase_if(candidates, [&](const Candidate& c) { return c.probability < row.min_p; });
+    if (row.min_p > 0)
+      std::erase_if(candidates, [&](const Candidate& c) { return c.probability < row.min_p; });
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Candidate& a, const Candidate& b) { return a.probability > b.probability; });
-    if (row.top_k > 0 && candidates.size() > static_cast<size_t>(row.top_k)) candidates.resize(static_cast<size_t>(row.top_k));
+    if (row.top_k > 0 && candidates.size() > static_cast<size_t>(row.top_k))
+      candidates.resize(static_cast<size_t>(row.top_k));
     total = 0;
     for (const auto& c : candidates) total += c.probability;
     // top_p: the smallest set of the most likely whose share reaches it; at least one.

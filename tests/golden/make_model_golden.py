@@ -2,11 +2,13 @@
 """Writes what transformers computes, for tests/models/golden_test.cc to be held against.
 
 Needs: pip install torch transformers safetensors numpy gguf.  Rerun:
-  python3 tests/golden/make_model_golden.py                    # tiny random models: tests/golden/models/*
-  python3 tests/golden/make_model_golden.py --smollm2 FILE     # and tests/golden/smollm2.json from the default GGUF
-Each folder under models/ is a Hugging Face directory as save_pretrained writes it, plus logits.json: token ids and the logits
-of every position, fp32. smollm2.json holds, for every position of a few prompts, the 32 largest logits and log(sum(exp)).
+  python3 tests/golden/make_model_golden.py                  # tiny random models: tests/golden/models/*
+  python3 tests/golden/make_model_golden.py --smollm2 FILE   # and smollm2.json, from the default GGUF
+Each folder under models/ is a Hugging Face directory as save_pretrained writes it, plus logits.json: token ids and
+the logits of every position, fp32. smollm2.json holds, for every position of a few prompts, the 32 largest logits
+and log(sum(exp)).
 """
+
 import argparse
 import json
 import pathlib
@@ -17,19 +19,42 @@ import transformers as tf
 
 HERE = pathlib.Path(__file__).parent
 COMMON = dict(
-    vocab_size=160, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    vocab_size=160,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
 )
-LLAMA3_ROPE = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, rope_theta=500000.0,
-                   original_max_position_embeddings=32)
+LLAMA3_ROPE = dict(
+    rope_type="llama3",
+    factor=8.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    rope_theta=500000.0,
+    original_max_position_embeddings=32,
+)
 YARN_ROPE = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32, rope_theta=10000.0)
 # name -> (config, dtype of the saved weights)
 TINY = {
     "llama": (tf.LlamaConfig(**COMMON, tie_word_embeddings=False), torch.float32),
-    "llama3": (tf.LlamaConfig(**COMMON, tie_word_embeddings=True, rope_parameters=LLAMA3_ROPE, head_dim=16), torch.bfloat16),
-    "mistral": (tf.MistralConfig(**COMMON, tie_word_embeddings=False, sliding_window=8, head_dim=8), torch.float16),
+    "llama3": (
+        tf.LlamaConfig(**COMMON, tie_word_embeddings=True, rope_parameters=LLAMA3_ROPE, head_dim=16),
+        torch.bfloat16,
+    ),
+    "mistral": (
+        tf.MistralConfig(**COMMON, tie_word_embeddings=False, sliding_window=8, head_dim=8),
+        torch.float16,
+    ),
     "qwen2": (tf.Qwen2Config(**COMMON, tie_word_embeddings=True), torch.bfloat16),
-    "qwen3": (tf.Qwen3Config(**COMMON, tie_word_embeddings=True, head_dim=16, rope_parameters=YARN_ROPE), torch.float32),
+    "qwen3": (
+        tf.Qwen3Config(**COMMON, tie_word_embeddings=True, head_dim=16, rope_parameters=YARN_ROPE),
+        torch.float32,
+    ),
 }
 PROMPTS = [
     "The capital of France is Paris, and the capital of Italy is",
@@ -54,10 +79,21 @@ def tiny(name):
     ids = torch.randint(3, COMMON["vocab_size"], (1, 40))
     with torch.no_grad():
         logits = model.eval()(ids).logits[0]
-    (folder / "logits.json").write_text(json.dumps({
-        "made_by": f"transformers {tf.__version__}", "ids": ids[0].tolist(),
-        "logits": [[round(x, 5) for x in row] for row in logits.tolist()]}))
-    print(name, sum(f.stat().st_size for f in folder.iterdir()), "bytes", config.to_dict().get("rope_parameters"))
+    (folder / "logits.json").write_text(
+        json.dumps(
+            {
+                "made_by": f"transformers {tf.__version__}",
+                "ids": ids[0].tolist(),
+                "logits": [[round(x, 5) for x in row] for row in logits.tolist()],
+            }
+        )
+    )
+    print(
+        name,
+        sum(f.stat().st_size for f in folder.iterdir()),
+        "bytes",
+        config.to_dict().get("rope_parameters"),
+    )
 
 
 def smollm2(path):
@@ -71,9 +107,15 @@ def smollm2(path):
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0]
         top = logits.topk(32)
-        out["prompts"].append({
-            "text": text, "ids": ids, "log_sum_exp": [round(x, 4) for x in logits.logsumexp(-1).tolist()],
-            "top_ids": top.indices.tolist(), "top_logits": [[round(x, 4) for x in r] for r in top.values.tolist()]})
+        out["prompts"].append(
+            {
+                "text": text,
+                "ids": ids,
+                "log_sum_exp": [round(x, 4) for x in logits.logsumexp(-1).tolist()],
+                "top_ids": top.indices.tolist(),
+                "top_logits": [[round(x, 4) for x in r] for r in top.values.tolist()],
+            }
+        )
     (HERE / "smollm2.json").write_text(json.dumps(out))
 
 

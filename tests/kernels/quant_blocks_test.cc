@@ -53,7 +53,8 @@ TEST(QuantBlocks, decodes_every_format_as_the_gguf_package_does) {
     p += static_cast<size_t>(blocks) * block_bytes;
     std::memcpy(want.data(), p, want.size() * 4);
     p += want.size() * 4;
-    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-5 + 1e-5 * std::fabs(want[i])) << name << " " << i;
+    for (size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], want[i], 1e-5 + 1e-5 * std::fabs(want[i])) << name << " " << i;
   }
   EXPECT_EQ(formats, 10);
 }
@@ -66,15 +67,16 @@ TEST(QuantBlocks, what_was_quantised_comes_back_within_half_a_step) {
   const struct {
     WeightFormat format;
     float tolerance;
-  } cases[] = {{WeightFormat::kF32, 0},        {WeightFormat::kF16, 1e-4F},  {WeightFormat::kBF16, 1e-3F},
-               {WeightFormat::kQ4_0, 0.025F},  {WeightFormat::kQ4_1, 0.02F}, {WeightFormat::kQ5_0, 0.013F},
-               {WeightFormat::kQ5_1, 0.01F},   {WeightFormat::kQ8_0, 1e-3F}};
+  } cases[] = {{WeightFormat::kF32, 0},       {WeightFormat::kF16, 1e-4F},  {WeightFormat::kBF16, 1e-3F},
+               {WeightFormat::kQ4_0, 0.025F}, {WeightFormat::kQ4_1, 0.02F}, {WeightFormat::kQ5_0, 0.013F},
+               {WeightFormat::kQ5_1, 0.01F},  {WeightFormat::kQ8_0, 1e-3F}};
   for (const auto& c : cases) {
     std::vector<std::byte> bytes(256 / static_cast<size_t>(facts_of(c.format).block_weights) *
                                  static_cast<size_t>(facts_of(c.format).block_bytes));
     quantize(c.format, weights.data(), 256, bytes.data());
     dequantize(c.format, bytes.data(), 256, back.data());
-    for (size_t i = 0; i < 256; ++i) ASSERT_NEAR(back[i], weights[i], c.tolerance) << facts_of(c.format).name << " " << i;
+    for (size_t i = 0; i < 256; ++i)
+      ASSERT_NEAR(back[i], weights[i], c.tolerance) << facts_of(c.format).name << " " << i;
   }
 }
 

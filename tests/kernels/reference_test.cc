@@ -33,11 +33,14 @@ TEST(Reference, half_and_interleaved_rope_agree_after_permuting) {
 
 TEST(Reference, every_cache_type_gives_back_what_was_stored) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
-    KvView cache{.layout = {.block_tokens = 16, .kv_heads = 2, .head_size = 8, .dtype = dtype}, .block_count = 3};
+    KvView cache{.layout = {.block_tokens = 16, .kv_heads = 2, .head_size = 8, .dtype = dtype},
+                 .block_count = 3};
     std::vector<std::byte> memory(cache.layout.block_bytes() * 6);
     cache.keys = memory.data();
     cache.values = memory.data() + cache.layout.block_bytes() * 3;
-    const auto element = [](int64_t slot, int head, int d) { return static_cast<float>(std::sin(slot * 31 + head * 7 + d)); };
+    const auto element = [](int64_t slot, int head, int d) {
+      return static_cast<float>(std::sin(slot * 31 + head * 7 + d));
+    };
     std::array<float, 8> head{};
     for (int64_t slot = 0; slot < 48; ++slot) {
       for (int h = 0; h < 2; ++h) {
@@ -51,8 +54,10 @@ TEST(Reference, every_cache_type_gives_back_what_was_stored) {
     for (int64_t slot = 0; slot < 48; ++slot) {
       for (int h = 0; h < 2; ++h) {
         for (int d = 0; d < 8; ++d) {
-          ASSERT_NEAR(reference::load_key(cache, slot, h, d), element(slot, h, d), tolerance) << name_of(dtype);
-          ASSERT_NEAR(reference::load_value(cache, slot, h, d), -element(slot, h, d), tolerance) << name_of(dtype);
+          ASSERT_NEAR(reference::load_key(cache, slot, h, d), element(slot, h, d), tolerance)
+              << name_of(dtype);
+          ASSERT_NEAR(reference::load_value(cache, slot, h, d), -element(slot, h, d), tolerance)
+              << name_of(dtype);
         }
       }
     }
@@ -74,8 +79,14 @@ TEST(Reference, attention_over_one_token_returns_its_value) {
   const std::array<int32_t, 1> zero{0}, one{1};
   const std::array<int32_t, 2> start{0, 1};
   const std::array<int64_t, 1> slot{0};
-  const StepBatch batch{.token_ids = zero, .positions = zero, .slots = slot, .query_start = start, .context_lengths = one,
-                        .block_table = zero, .block_table_stride = 1, .sample_rows = zero};
+  const StepBatch batch{.token_ids = zero,
+                        .positions = zero,
+                        .slots = slot,
+                        .query_start = start,
+                        .context_lengths = one,
+                        .block_table = zero,
+                        .block_table_stride = 1,
+                        .sample_rows = zero};
   backend->attention(batch, shape, TensorView::of(qkv.data(), DType::kF32, 1, 16), cache,
                      TensorView::of(out.data(), DType::kF32, 1, 8));
   for (size_t i = 0; i < 8; ++i) EXPECT_FLOAT_EQ(out[i], qkv[12 + i % 4]);

@@ -34,7 +34,8 @@ Opened open(const std::string& path, const std::string& device) {
   auto files = open_model_files(path);
   if (!files.ok()) throw std::runtime_error(files.error().message);
   auto backend = std::move(make_backend({.device = device})).value();
-  auto model = load_model(files->config, *files->tensors, *backend, {.max_tokens_per_step = 128, .max_rows_to_sample = 128});
+  auto model = load_model(files->config, *files->tensors, *backend,
+                          {.max_tokens_per_step = 128, .max_rows_to_sample = 128});
   if (!model.ok()) throw std::runtime_error(model.error().message);
   return {std::move(*files), std::move(backend), std::move(*model)};
 }
@@ -47,14 +48,16 @@ TEST_P(TinyModel, logits_equal_those_of_transformers_however_the_prompt_is_cut) 
   const json golden = read_json(folder + "/logits.json");
   const std::vector<int32_t> ids = golden["ids"];
   auto world = open(folder, device);
-  // The file's own rounding apart, both compute in fp32; our CPU kernels multiply bf16 weights with bf16 activations.
+  // The file's own rounding apart, both compute in fp32; our CPU kernels multiply bf16 weights with bf16
+  // activations.
   const bool half_weights = std::string(name) != "llama" && std::string(name) != "qwen3";
   const float tolerance = half_weights && std::string(device) == "cpu" ? 0.15F : 5e-4F;
   for (const size_t cut : {ids.size(), size_t{1}, size_t{17}}) {
     SoloSequence sequence(*world.model, *world.backend, DType::kF32, 64);
     for (size_t first = 0; first < ids.size(); first += cut) {
       const size_t last = std::min(first + cut, ids.size());
-      const auto logits = sequence.append({ids.begin() + static_cast<long>(first), ids.begin() + static_cast<long>(last)});
+      const auto logits =
+          sequence.append({ids.begin() + static_cast<long>(first), ids.begin() + static_cast<long>(last)});
       for (size_t i = first; i < last; ++i) {
         for (size_t v = 0; v < logits[0].size(); ++v) {
           ASSERT_NEAR(logits[i - first][v], golden["logits"][i][v].get<float>(), tolerance)
@@ -86,7 +89,8 @@ double log_sum_exp(const std::vector<float>& row) {
 }
 
 TEST(SmolLM2, fp32_twin_equals_transformers_on_the_dequantised_weights) {
-  if (default_model().empty()) GTEST_SKIP() << "needs the default model: SLUICE_TEST_MODEL=FILE.gguf (./test sets it)";
+  if (default_model().empty())
+    GTEST_SKIP() << "needs the default model: SLUICE_TEST_MODEL=FILE.gguf (./test sets it)";
   auto world = open(default_model(), "reference");
   // The reference is slow: one prompt.
   const json prompt = read_json("tests/golden/smollm2.json")["prompts"][0];
@@ -96,15 +100,17 @@ TEST(SmolLM2, fp32_twin_equals_transformers_on_the_dequantised_weights) {
     EXPECT_NEAR(log_sum_exp(logits[i]), prompt["log_sum_exp"][i].get<double>(), 5e-3) << i;
     for (size_t k = 0; k < 32; ++k) {
       const auto id = prompt["top_ids"][i][k].get<size_t>();
-      EXPECT_NEAR(logits[i][id], prompt["top_logits"][i][k].get<float>(), 2e-2) << "position " << i << " token " << id;
+      EXPECT_NEAR(logits[i][id], prompt["top_logits"][i][k].get<float>(), 2e-2)
+          << "position " << i << " token " << id;
     }
   }
 }
 
-// The whole fast path (int8 activations, bf16 cache) against transformers in fp32: how often the most likely token is the
-// same, and KL(fp32 || ours) over the 32 most likely tokens and the rest taken as one.
+// The whole fast path (int8 activations, bf16 cache) against transformers in fp32: how often the most likely
+// token is the same, and KL(fp32 || ours) over the 32 most likely tokens and the rest taken as one.
 TEST(SmolLM2, quantised_path_stays_close_to_transformers) {
-  if (default_model().empty()) GTEST_SKIP() << "needs the default model: SLUICE_TEST_MODEL=FILE.gguf (./test sets it)";
+  if (default_model().empty())
+    GTEST_SKIP() << "needs the default model: SLUICE_TEST_MODEL=FILE.gguf (./test sets it)";
   auto world = open(default_model(), "cpu");
   int agree = 0, positions = 0;
   double divergence = 0;

@@ -23,7 +23,8 @@ TEST(RopeFrequencies, divisors_of_the_file_replace_the_formula) {
 }
 
 TEST(RopeFrequencies, llama3_keeps_short_waves_and_slows_long_ones) {
-  const RopeConfig rope{.theta = 500000, .scaling = RopeScaling::kLlama3, .factor = 8, .original_context = 8192};
+  const RopeConfig rope{
+      .theta = 500000, .scaling = RopeScaling::kLlama3, .factor = 8, .original_context = 8192};
   const auto scaled = rope_frequencies(rope, 128), plain = rope_frequencies({.theta = 500000}, 128);
   EXPECT_EQ(scaled.inverse[0], plain.inverse[0]);
   EXPECT_FLOAT_EQ(scaled.inverse[63], plain.inverse[63] / 8);

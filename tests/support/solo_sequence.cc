@@ -5,8 +5,12 @@
 namespace sluice {
 
 SoloSequence::SoloSequence(Model& model, Backend& backend, DType kv_dtype, int capacity)
-    : model_(model), backend_(backend),
-      layout_{.block_tokens = 16, .kv_heads = model.config().kv_heads, .head_size = model.config().head_size, .dtype = kv_dtype} {
+    : model_(model),
+      backend_(backend),
+      layout_{.block_tokens = 16,
+              .kv_heads = model.config().kv_heads,
+              .head_size = model.config().head_size,
+              .dtype = kv_dtype} {
   const int count = (capacity + 15) / 16;
   for (int b = 0; b < count; ++b) blocks_.push_back((b * 7 + 3) % count);
   if (count % 7 == 0) std::iota(blocks_.rbegin(), blocks_.rend(), 0);  // 7 b + 3 would not visit all of them
@@ -29,9 +33,14 @@ std::vector<std::vector<float>> SoloSequence::append(const std::vector<int32_t>&
   }
   length_ += count;
   const std::vector<int32_t> start{0, count}, lengths{length_};
-  const StepBatch batch{.token_ids = ids, .positions = positions, .slots = slots, .query_start = start,
-                        .context_lengths = lengths, .block_table = blocks_,
-                        .block_table_stride = static_cast<int64_t>(blocks_.size()), .sample_rows = rows};
+  const StepBatch batch{.token_ids = ids,
+                        .positions = positions,
+                        .slots = slots,
+                        .query_start = start,
+                        .context_lengths = lengths,
+                        .block_table = blocks_,
+                        .block_table_stride = static_cast<int64_t>(blocks_.size()),
+                        .sample_rows = rows};
   const int64_t vocabulary = model_.config().vocabulary;
   auto buffer = std::move(backend_.allocate(ids.size() * static_cast<size_t>(vocabulary) * 4)).value();
   const TensorView logits = TensorView::of(buffer->data(), DType::kF32, count, vocabulary);

@@ -1,4 +1,5 @@
-// One sequence run straight through a Model, without scheduler or server: the world of model tests in three lines.
+// One sequence run straight through a Model, without scheduler or server: the world of model tests in three
+// lines.
 #pragma once
 
 #include <cstdint>
