@@ -2,11 +2,12 @@
 """Alternates the same streaming load over several OpenAI-style servers and prints medians and ratios.
 
 python3 bench/peers/compare.py --rounds 3 --streams 1,16 \\
-    --server 'sluice=build/server/sluice-serve MODEL.gguf --port {port} --threads 2' \\
-    --server 'llama.cpp=llama-server -m MODEL.gguf --port {port} -t 2 -np 16 -c 8192' --out bench/results/NAME.json
-Each server runs alone while it is measured (started, warmed up, measured, stopped), and the order turns round by
-round, so that a noisy hour hits all of them. A request: a prompt of about --prompt-tokens words, --output-tokens
-tokens, greedy, end-of-text ignored. Standard library only.
+    --server 'sluice=build/sluice-serve MODEL.gguf --port {port} --threads 2' \\
+    --server 'llama.cpp=llama-server -m MODEL.gguf --port {port} -t 2 -np 16 -c 8192' \\
+    --out bench/results/NAME.json
+Each server runs alone while it is measured (started, warmed up, measured, stopped), and the order turns round
+by round, so that a noisy hour hits all of them. A request: a prompt of about --prompt-tokens words,
+--output-tokens tokens, greedy, end-of-text ignored. Standard library only.
 """
 
 import argparse
@@ -180,7 +181,8 @@ def main():
                 "decode_over_best": decode,
             }
             print(
-                f"{s} streams: {first} / {best} = {ratio:.2f} output tokens/s; decode per stream / best {decode:.2f}"
+                f"{s} streams: {first} / {best} = {ratio:.2f} output tokens/s; "
+                f"decode per stream / best {decode:.2f}"
             )
     if options.out:
         pathlib.Path(options.out).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -2,8 +2,7 @@
 """A thin OpenAI-style streaming front for OpenVINO GenAI's continuous batching, to compare with.
 
 Needs: pip install openvino-genai.   python3 openvino_server.py MODEL.gguf --port 8102 --threads 2
-Serves POST /v1/completions with prompt, max_tokens, ignore_eos, stream; one SSE chunk per token. Standard library
-otherwise.
+Serves POST /v1/completions with prompt, max_tokens, ignore_eos, stream; one SSE chunk per token.
 """
 
 import argparse
