@@ -1,7 +1,5 @@
 #include "server/net/session.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
@@ -109,11 +107,9 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     thread_local std::vector<char> scratch(kReadBytes);
     size_t lingered = 0;
     while (!cut_) {
-      if (ahead_.size() >= kMaxReadAheadBytes && !lingering_) {
-        // The buffer is full of pipelined bytes: only a reset or a half-close can still be seen, by asking.
-        pollfd ask{socket_.native_handle(), POLLRDHUP, 0};
-        if (::poll(&ask, 1, 0) > 0 && (ask.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0 && busy_) break;
-        room_.expires_after(milliseconds(500));
+      const bool full = ahead_.size() >= kMaxReadAheadBytes;
+      if (full && !answering_ && !lingering_) {
+        room_.expires_at(steady_clock::time_point::max());
         co_await room_.async_wait(kToken);
         continue;
       }
@@ -126,6 +122,13 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
       if (lingering_) {
         lingered += size;
         if (lingered > kMaxLingerBytes) break;
+        continue;
+      }
+      if (full) {
+        // Too many pipelined bytes behind a running answer. Left unread they would hide the client's
+        // departure, so they are dropped, and the connection ends with this answer: whoever pipelines must be
+        // ready to ask again (RFC 9112, 9.3.2).
+        close_after_ = true;
         continue;
       }
       ahead_.append(scratch.data(), size);
@@ -227,6 +230,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     request.request_id = request_id_;
     request.path_rest = std::move(match.rest);
     request.arrival = arrived_;
+    answering_ = true;
+    room_.cancel();
     try {
       responder_ = match.route->answer(*this, std::move(request));
     } catch (const std::exception&
@@ -235,6 +240,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
       respond(options.render_fault({500, "The server failed on this request."}));
     }
     co_await pump();
+    answering_ = false;
   }
 
   std::optional<HttpResponse> judge(const Routes::Match& match, const HttpRequest& request) {
@@ -466,6 +472,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   steady_clock::time_point arrived_;
   size_t held_body_bytes_ = 0;
   bool busy_ = false;
+  bool answering_ = false;  // its body is read whole, and a route works on it
   bool close_after_ = false;
 
   // its answer

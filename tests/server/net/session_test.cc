@@ -80,8 +80,14 @@ class World {
   std::atomic<int> alive{0};
   std::atomic<int> answered{0};
   std::atomic<int64_t> flooded{0};
+  std::atomic<bool> told{false};
 
  private:
+  void answer_when_told(Exchange& exchange) {
+    if (told) return exchange.respond({200, "text/plain", {}, "told"});
+    exchange.io().run_after(milliseconds(1), [this, &exchange] { answer_when_told(exchange); });
+  }
+
   Routes routes() {
     Routes routes;
     routes.add({"POST", "/echo", [this](Exchange& exchange, HttpRequest&& request) {
@@ -125,6 +131,10 @@ class World {
                     exchange.respond({200, "text/plain", {}, "late"});
                   });
                   return std::make_shared<Counted>(alive);
+                }});
+    routes.add({"GET", "/told", [this](Exchange& exchange, HttpRequest&&) {
+                  answer_when_told(exchange);
+                  return nullptr;
                 }});
     routes.add({"GET", "/throw",
                 [](Exchange&, HttpRequest&&) -> std::shared_ptr<Responder> { throw std::bad_alloc(); }});
@@ -356,9 +366,19 @@ TEST(Session, sees_a_departure_behind_many_pipelined_bytes) {
   RawClient client(world.port());
   client.send(get_request("/hold"));
   ASSERT_TRUE(eventually([&] { return world.alive == 1; }));
-  client.send(std::string(500000, 'x'));  // more than is read ahead
+  client.send(std::string(8 << 20, 'x'));  // more than is read ahead, and more than the kernel holds
   client.close();
   EXPECT_TRUE(eventually([&] { return world.alive == 0; }));
+}
+
+TEST(Session, ends_the_connection_after_an_answer_that_too_much_was_pipelined_behind) {
+  World world;
+  RawClient client(world.port());
+  client.send(get_request("/told"));
+  client.send(std::string(8 << 20, 'x'));
+  world.told = true;
+  EXPECT_EQ(client.read_response().status, 200);
+  EXPECT_TRUE(client.is_closed_now());
 }
 
 TEST(Session, cancels_a_client_that_does_not_read) {
