@@ -29,12 +29,25 @@ struct ChoiceEnd {
   std::optional<std::string> stop_string;  // or the string of `stop`
 };
 
-// New text of one choice, and its end with the last of it.
+// A piece of a tool call. Its first piece carries id and name, the pieces after it more of the arguments.
+struct ToolCallPiece {
+  int index = 0;  // of the call within its choice
+  std::string_view id, name;
+  std::string_view arguments;  // JSON text; the pieces of a call joined are an object
+};
+
+struct ToolCall {
+  std::string id, name, arguments;
+};
+
+// What is new in one choice, in the order reasoning, text, tool calls, and its end with the last of it.
 struct ChoiceDelta {
   int index = 0;
   std::string_view text;
-  std::span<const TokenLogprobs> logprobs;  // of the tokens behind `text`
+  std::span<const TokenLogprobs> logprobs;  // of the tokens behind all that is new
   const ChoiceEnd* end = nullptr;
+  std::string_view reasoning;
+  std::span<const ToolCallPiece> tool_calls;
 };
 
 struct Usage {
@@ -55,6 +68,8 @@ struct WholeChoice {
   std::string text;
   std::vector<TokenLogprobs> logprobs;
   ChoiceEnd end;
+  std::string reasoning;
+  std::vector<ToolCall> tool_calls;
 };
 
 struct AnswerOptions {
