@@ -21,7 +21,6 @@ import signal
 import statistics
 import subprocess
 import time
-import urllib.request
 
 WORDS = """time year people way day man thing woman life child world school state family student group country
 problem hand part place case week company system program question work government number night point home
@@ -81,26 +80,25 @@ async def load(port, streams, seed, options):
     }
 
 
-def wait_until_ready(process, port):
+def wait_until_ready(process, port, options):
+    """Until it has answered a warm-up load whole: a health route may answer before the model is there."""
     for _ in range(1200):
         if process.poll() is not None:
             raise RuntimeError(f"server exited with {process.returncode}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            pass
+            asyncio.run(load(port, 2, 999, options))
+            return
+        except (OSError, RuntimeError) as error:
+            last = error
         time.sleep(0.1)
-    raise RuntimeError("server not ready in two minutes")
+    raise RuntimeError(f"server not ready in two minutes: {last}")
 
 
 def measure(name, command, port, streams, round_number, options):
     log = open(f"/tmp/compare-{name}.log", "w", encoding="utf-8")
     process = subprocess.Popen(shlex.split(command.format(port=port)), stdout=log, stderr=log)
     try:
-        wait_until_ready(process, port)
-        asyncio.run(load(port, 2, 999, options))  # warm-up
+        wait_until_ready(process, port, options)
         return {s: asyncio.run(load(port, s, round_number, options)) for s in streams}
     finally:
         process.send_signal(signal.SIGTERM)
