@@ -1,5 +1,6 @@
-// What the CPU backend's operations reach on this machine, at the shapes of SmolLM2-135M (30 layers, E 576, H 9, K 3, D 64,
-// F 1536, V 49152; Q4_1 body, Q8_0 head), as rates and as shares of the machine's own peaks, measured in the same run.
+// What the CPU backend's operations reach on this machine, at the shapes of SmolLM2-135M (30 layers, E 576, H
+// 9, K 3, D 64, F 1536, V 49152; Q4_1 body, Q8_0 head), as rates and as shares of the machine's own peaks,
+// measured in the same run.
 //   kernel_bench --benchmark_filter=step
 // SLUICE options are Google Benchmark's; two of ours come first: [threads] [isa].
 #include <benchmark/benchmark.h>
@@ -19,7 +20,8 @@
 namespace sluice {
 namespace {
 
-constexpr int kLayers = 30, kWidth = 576, kHeads = 9, kKvHeads = 3, kHeadSize = 64, kMlp = 1536, kVocabulary = 49152;
+constexpr int kLayers = 30, kWidth = 576, kHeads = 9, kKvHeads = 3, kHeadSize = 64, kMlp = 1536,
+              kVocabulary = 49152;
 constexpr int kQkv = (kHeads + 2 * kKvHeads) * kHeadSize;
 constexpr double kBodyMacs = kLayers * (1.0 * kWidth * kQkv + 1.0 * kWidth * kWidth + 3.0 * kWidth * kMlp);
 
@@ -30,13 +32,15 @@ struct Peaks {
 class SmolModel {
  public:
   SmolModel(Backend& backend, DType cache_type, int64_t cache_tokens) : backend_(backend) {
-    const auto qkv = bytes_of_weight(WeightFormat::kQ4_1, kQkv, kWidth), o = bytes_of_weight(WeightFormat::kQ4_1, kWidth, kWidth),
+    const auto qkv = bytes_of_weight(WeightFormat::kQ4_1, kQkv, kWidth),
+               o = bytes_of_weight(WeightFormat::kQ4_1, kWidth, kWidth),
                gate_up = bytes_of_weight(WeightFormat::kQ4_1, 2 * kMlp, kWidth),
                down = bytes_of_weight(WeightFormat::kQ4_1, kWidth, kMlp),
                head = bytes_of_weight(WeightFormat::kQ8_0, kVocabulary, kWidth);
     const auto started = std::chrono::steady_clock::now();
     for (int l = 0; l < kLayers; ++l) {
-      layers_.push_back({load(WeightFormat::kQ4_1, kQkv, kWidth, qkv), load(WeightFormat::kQ4_1, kWidth, kWidth, o),
+      layers_.push_back({load(WeightFormat::kQ4_1, kQkv, kWidth, qkv),
+                         load(WeightFormat::kQ4_1, kWidth, kWidth, o),
                          load(WeightFormat::kQ4_1, 2 * kMlp, kWidth, gate_up),
                          load(WeightFormat::kQ4_1, kWidth, kMlp, down)});
     }
@@ -62,7 +66,8 @@ class SmolModel {
   }
   double head_bytes() const { return static_cast<double>(head_->bytes()); }
 
-  // Every sequence of `sequences` adds `added` tokens after `stored` ones; blocks lie one sequence after another.
+  // Every sequence of `sequences` adds `added` tokens after `stored` ones; blocks lie one sequence after
+  // another.
   void begin(int sequences, int stored, int added) {
     const int64_t stride = (stored + added + 15) / 16;
     table_.resize(static_cast<size_t>(sequences * stride));
@@ -83,8 +88,10 @@ class SmolModel {
       v.resize(static_cast<size_t>(r * c), 0.01F);
       return TensorView::of(v.data(), DType::kF32, r, c);
     };
-    residual = shape(memory_[0], rows, kWidth), x = shape(memory_[1], rows, kWidth), qkv = shape(memory_[2], rows, kQkv);
-    mixed = shape(memory_[3], rows, kWidth), gate_up = shape(memory_[4], rows, 2 * kMlp), inner = shape(memory_[5], rows, kMlp);
+    residual = shape(memory_[0], rows, kWidth), x = shape(memory_[1], rows, kWidth),
+    qkv = shape(memory_[2], rows, kQkv);
+    mixed = shape(memory_[3], rows, kWidth), gate_up = shape(memory_[4], rows, 2 * kMlp),
+    inner = shape(memory_[5], rows, kMlp);
     last = shape(memory_[6], sequences, kWidth), logits = shape(memory_[7], sequences, kVocabulary);
     angles = shape(memory_[8], rows, kHeadSize);
     std::mt19937 random(1);
@@ -104,16 +111,21 @@ class SmolModel {
     }
   }
   void all_attention() {
-    for (int l = 0; l < kLayers; ++l) backend_.attention(batch_, shape_, qkv, caches_[static_cast<size_t>(l)], mixed);
+    for (int l = 0; l < kLayers; ++l)
+      backend_.attention(batch_, shape_, qkv, caches_[static_cast<size_t>(l)], mixed);
   }
   void head() { backend_.matmul(*head_, last, nullptr, logits); }
   void one_matmul(int which, int layer) {
     auto& l = layers_[static_cast<size_t>(layer)];
     switch (which) {
-      case 0: return backend_.matmul(*l.qkv, x, nullptr, qkv);
-      case 1: return backend_.matmul(*l.o, x, nullptr, mixed);
-      case 2: return backend_.matmul(*l.gate_up, x, nullptr, gate_up);
-      default: return backend_.matmul(*l.down, inner, nullptr, mixed);
+      case 0:
+        return backend_.matmul(*l.qkv, x, nullptr, qkv);
+      case 1:
+        return backend_.matmul(*l.o, x, nullptr, mixed);
+      case 2:
+        return backend_.matmul(*l.gate_up, x, nullptr, gate_up);
+      default:
+        return backend_.matmul(*l.down, inner, nullptr, mixed);
     }
   }
 
@@ -164,7 +176,8 @@ class SmolModel {
     }
     return bytes;
   }
-  std::unique_ptr<Weight> load(WeightFormat format, int64_t rows, int64_t columns, const std::vector<std::byte>& bytes) {
+  std::unique_ptr<Weight> load(WeightFormat format, int64_t rows, int64_t columns,
+                               const std::vector<std::byte>& bytes) {
     const HostWeight w{bytes.data(), format, rows, columns};
     return backend_.load_weight({&w, 1}).value();
   }
@@ -220,9 +233,11 @@ int run(int argc, char** argv) {
   const Peaks peaks{bench::read_gbs(used), bench::int8_dot_gops(used)};
   static SmolModel model(backend, DType::kBF16, 64 * 1280);
   static SmolModel model_int8(backend, DType::kI8, 64 * 1280);
-  std::printf("%s; read peak %.1f GB/s over 96 MB, int8 dot peak %.0f GOP/s; packing the model took %.0f and %.0f ms\n",
-              backend.facts().name.c_str(), peaks.read_gbs, peaks.dot_gops, model.pack_seconds() * 1e3,
-              model_int8.pack_seconds() * 1e3);
+  std::printf(
+      "%s; read peak %.1f GB/s over 96 MB, int8 dot peak %.0f GOP/s; packing the model took %.0f and %.0f "
+      "ms\n",
+      backend.facts().name.c_str(), peaks.read_gbs, peaks.dot_gops, model.pack_seconds() * 1e3,
+      model_int8.pack_seconds() * 1e3);
 
   const auto add = [&](const std::string& name, auto body) {
     benchmark::RegisterBenchmark(name.c_str(), body)->UseRealTime()->Unit(benchmark::kMicrosecond);
@@ -242,18 +257,23 @@ int run(int argc, char** argv) {
   static const char* const kNames[] = {"qkv", "o", "gate_up", "down"};
   for (int which = 0; which < 4; ++which) {
     for (const int rows : {1, 16, 512}) {
-      add(std::string("matmul_") + kNames[which] + "/" + std::to_string(rows), [&, rows, which](benchmark::State& state) {
-        model.begin(1, 0, rows);
-        int layer = 0;
-        for (auto _ : state) model.one_matmul(which, layer = (layer + 1) % kLayers);
-        const double macs = which == 0 ? kQkv * kWidth : which == 1 ? kWidth * kWidth : which == 2 ? 2 * kMlp * kWidth : kMlp * kWidth;
-        report(state, peaks, rows == 1 ? macs * 0.625 : 0, 2 * macs * rows);
-      });
+      add(std::string("matmul_") + kNames[which] + "/" + std::to_string(rows),
+          [&, rows, which](benchmark::State& state) {
+            model.begin(1, 0, rows);
+            int layer = 0;
+            for (auto _ : state) model.one_matmul(which, layer = (layer + 1) % kLayers);
+            const double macs = which == 0   ? kQkv * kWidth
+                                : which == 1 ? kWidth * kWidth
+                                : which == 2 ? 2 * kMlp * kWidth
+                                             : kMlp * kWidth;
+            report(state, peaks, rows == 1 ? macs * 0.625 : 0, 2 * macs * rows);
+          });
     }
   }
   const struct {
     int sequences, stored, added;
-  } loads[] = {{1, 128, 1}, {1, 1024, 1}, {16, 128, 1}, {16, 1024, 1}, {64, 256, 1}, {1, 0, 128}, {1, 0, 512}, {1, 512, 512}};
+  } loads[] = {{1, 128, 1},  {1, 1024, 1}, {16, 128, 1}, {16, 1024, 1},
+               {64, 256, 1}, {1, 0, 128},  {1, 0, 512},  {1, 512, 512}};
   for (const auto& l : loads) {
     const std::string name =
         std::to_string(l.sequences) + "x" + std::to_string(l.added) + "_after_" + std::to_string(l.stored);
@@ -264,13 +284,16 @@ int run(int argc, char** argv) {
         for (auto _ : state) m->all_attention();
         double pairs = 0;
         for (int i = 0; i < l.added; ++i) pairs += l.stored + i + 1;
-        const double bytes = 2.0 * kLayers * kKvHeads * kHeadSize * (m == &model ? 2 : 1) * (l.stored + l.added) * l.sequences;
-        report(state, peaks, l.added == 1 ? bytes : 0, 4.0 * kLayers * kHeads * kHeadSize * pairs * l.sequences);
+        const double bytes =
+            2.0 * kLayers * kKvHeads * kHeadSize * (m == &model ? 2 : 1) * (l.stored + l.added) * l.sequences;
+        report(state, peaks, l.added == 1 ? bytes : 0,
+               4.0 * kLayers * kHeads * kHeadSize * pairs * l.sequences);
       });
       add("step/" + name + cache, [&, l, m](benchmark::State& state) {
         m->begin(l.sequences, l.stored, l.added);
         for (auto _ : state) m->step();
-        state.counters["tokens/s"] = benchmark::Counter(l.sequences * l.added, benchmark::Counter::kIsIterationInvariantRate);
+        state.counters["tokens/s"] =
+            benchmark::Counter(l.sequences * l.added, benchmark::Counter::kIsIterationInvariantRate);
       });
     }
   }
@@ -282,4 +305,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace sluice
 
-int main(int argc, char** argv) { return sluice::run(argc, argv); }
+int main(int argc, char** argv) {
+  return sluice::run(argc, argv);
+}

@@ -26,7 +26,8 @@ double seconds_of_slowest(int threads, const std::function<void(int)>& body) {
       while (ready < threads) std::this_thread::yield();
       const auto started = std::chrono::steady_clock::now();
       body(t);
-      seconds[static_cast<size_t>(t)] = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+      seconds[static_cast<size_t>(t)] =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     });
   }
   for (auto& thread : running) thread.join();
@@ -43,10 +44,12 @@ __attribute__((target("avx2"))) uint64_t read_all(const std::byte* p, size_t byt
   __m256i sums[4] = {};
   for (size_t i = 0; i < bytes; i += 128) {
     for (size_t j = 0; j < 4; ++j) {
-      sums[j] = _mm256_add_epi64(sums[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(p + i + 32 * j)));
+      sums[j] =
+          _mm256_add_epi64(sums[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(p + i + 32 * j)));
     }
   }
-  const __m256i sum = _mm256_add_epi64(_mm256_add_epi64(sums[0], sums[1]), _mm256_add_epi64(sums[2], sums[3]));
+  const __m256i sum =
+      _mm256_add_epi64(_mm256_add_epi64(sums[0], sums[1]), _mm256_add_epi64(sums[2], sums[3]));
   return static_cast<uint64_t>(_mm256_extract_epi64(sum, 0));
 }
 
@@ -56,9 +59,12 @@ constexpr int64_t kLoops = 10'000'000;
 __attribute__((target("avx512f,avx512vnni"))) void dot_vnni() {
   for (int64_t i = 0; i < kLoops; ++i) {
     asm volatile(
-        "vpdpbusd %%zmm30,%%zmm30,%%zmm0\n vpdpbusd %%zmm30,%%zmm30,%%zmm1\n vpdpbusd %%zmm30,%%zmm30,%%zmm2\n"
-        "vpdpbusd %%zmm30,%%zmm30,%%zmm3\n vpdpbusd %%zmm30,%%zmm30,%%zmm4\n vpdpbusd %%zmm30,%%zmm30,%%zmm5\n"
-        "vpdpbusd %%zmm30,%%zmm30,%%zmm6\n vpdpbusd %%zmm30,%%zmm30,%%zmm7\n vpdpbusd %%zmm30,%%zmm30,%%zmm8\n"
+        "vpdpbusd %%zmm30,%%zmm30,%%zmm0\n vpdpbusd %%zmm30,%%zmm30,%%zmm1\n vpdpbusd "
+        "%%zmm30,%%zmm30,%%zmm2\n"
+        "vpdpbusd %%zmm30,%%zmm30,%%zmm3\n vpdpbusd %%zmm30,%%zmm30,%%zmm4\n vpdpbusd "
+        "%%zmm30,%%zmm30,%%zmm5\n"
+        "vpdpbusd %%zmm30,%%zmm30,%%zmm6\n vpdpbusd %%zmm30,%%zmm30,%%zmm7\n vpdpbusd "
+        "%%zmm30,%%zmm30,%%zmm8\n"
         "vpdpbusd %%zmm30,%%zmm30,%%zmm9\n" ::
             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9");
   }
@@ -67,9 +73,12 @@ __attribute__((target("avx512f,avx512vnni"))) void dot_vnni() {
 __attribute__((target("avx2"))) void dot_madd() {
   for (int64_t i = 0; i < kLoops; ++i) {
     asm volatile(
-        "vpmaddubsw %%ymm15,%%ymm15,%%ymm0\n vpmaddubsw %%ymm15,%%ymm15,%%ymm1\n vpmaddubsw %%ymm15,%%ymm15,%%ymm2\n"
-        "vpmaddubsw %%ymm15,%%ymm15,%%ymm3\n vpmaddubsw %%ymm15,%%ymm15,%%ymm4\n vpmaddubsw %%ymm15,%%ymm15,%%ymm5\n"
-        "vpmaddubsw %%ymm15,%%ymm15,%%ymm6\n vpmaddubsw %%ymm15,%%ymm15,%%ymm7\n vpmaddubsw %%ymm15,%%ymm15,%%ymm8\n"
+        "vpmaddubsw %%ymm15,%%ymm15,%%ymm0\n vpmaddubsw %%ymm15,%%ymm15,%%ymm1\n vpmaddubsw "
+        "%%ymm15,%%ymm15,%%ymm2\n"
+        "vpmaddubsw %%ymm15,%%ymm15,%%ymm3\n vpmaddubsw %%ymm15,%%ymm15,%%ymm4\n vpmaddubsw "
+        "%%ymm15,%%ymm15,%%ymm5\n"
+        "vpmaddubsw %%ymm15,%%ymm15,%%ymm6\n vpmaddubsw %%ymm15,%%ymm15,%%ymm7\n vpmaddubsw "
+        "%%ymm15,%%ymm15,%%ymm8\n"
         "vpmaddubsw %%ymm15,%%ymm15,%%ymm9\n" ::
             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9");
   }
@@ -85,7 +94,8 @@ double read_gbs(int threads) {
   constexpr int kPasses = 8;
   return best_of_five([&] {
     const double seconds = seconds_of_slowest(threads, [&](int t) {
-      for (int pass = 0; pass < kPasses; ++pass) sink += read_all(memory->data() + static_cast<size_t>(t) * each, each);
+      for (int pass = 0; pass < kPasses; ++pass)
+        sink += read_all(memory->data() + static_cast<size_t>(t) * each, each);
     });
     return static_cast<double>(each) * threads * kPasses / seconds / 1e9;
   });
@@ -94,9 +104,8 @@ double read_gbs(int threads) {
 double int8_dot_gops(int threads) {
   const bool vnni = __builtin_cpu_supports("avx512vnni");
   const double ops = 10.0 * kLoops * (vnni ? 128 : 64) * threads;
-  return best_of_five([&] {
-    return ops / seconds_of_slowest(threads, [&](int) { vnni ? dot_vnni() : dot_madd(); }) / 1e9;
-  });
+  return best_of_five(
+      [&] { return ops / seconds_of_slowest(threads, [&](int) { vnni ? dot_vnni() : dot_madd(); }) / 1e9; });
 }
 
 int threads_in(const std::string& device_name) {

@@ -14,7 +14,9 @@ constexpr size_t kHugePage = 2 << 20;
 constexpr size_t kArenaChunk = 64 << 20;  // address space; memory is taken as it is touched
 constexpr size_t kSlack = 64;             // vector loads may look past the last element
 
-size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+size_t round_up(size_t n, size_t to) {
+  return (n + to - 1) / to * to;
+}
 
 }  // namespace
 

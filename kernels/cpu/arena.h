@@ -1,6 +1,7 @@
-// Large zeroed memory, aligned to 2 MB, on huge pages where the system gives them: a mapping (for buffers), and an arena that
-// lays many weights end to end in few mappings, so that small ones share huge pages and a pass over a model is one stream.
-// The arena is used by the loading thread only; the mappings live as long as anything points into them.
+// Large zeroed memory, aligned to 2 MB, on huge pages where the system gives them: a mapping (for buffers),
+// and an arena that lays many weights end to end in few mappings, so that small ones share huge pages and a
+// pass over a model is one stream. The arena is used by the loading thread only; the mappings live as long as
+// anything points into them.
 #pragma once
 
 #include <cstddef>

@@ -13,17 +13,24 @@ void grow(V& v, int64_t n) {
   if (v.size() < static_cast<size_t>(n)) v.resize(static_cast<size_t>(n));
 }
 
-int64_t row_stride(int head_size) { return (head_size + 15) / 16 * 16; }
+int64_t row_stride(int head_size) {
+  return (head_size + 15) / 16 * 16;
+}
 
 }  // namespace
 
 CacheType cache_type(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return CacheType::kF32;
-    case DType::kF16: return CacheType::kF16;
-    case DType::kBF16: return CacheType::kBF16;
-    case DType::kI8: return CacheType::kI8;
-    case DType::kI32: break;
+    case DType::kF32:
+      return CacheType::kF32;
+    case DType::kF16:
+      return CacheType::kF16;
+    case DType::kBF16:
+      return CacheType::kBF16;
+    case DType::kI8:
+      return CacheType::kI8;
+    case DType::kI32:
+      break;
   }
   SLUICE_CHECK(!"a KV cache type");
   return CacheType::kF32;
@@ -47,7 +54,8 @@ void AttentionRunner::plan(const StepBatch& batch, const AttentionShape& shape) 
       r.row_count = all * (tile + 1) / tiles - r.first_row;
       const int64_t first = first_position + r.first_row / group;
       const int64_t last = first_position + (r.first_row + r.row_count - 1) / group;
-      const int64_t begin = shape.sliding_window > 0 ? std::max<int64_t>(0, first - shape.sliding_window + 1) : 0;
+      const int64_t begin =
+          shape.sliding_window > 0 ? std::max<int64_t>(0, first - shape.sliding_window + 1) : 0;
       r.first_split = begin / kSplitTokens;
       r.split_count = last / kSplitTokens + 1 - r.first_split;
       for (r.kv_head = 0; r.kv_head < shape.kv_heads; ++r.kv_head) rows_.push_back(r);
@@ -55,8 +63,8 @@ void AttentionRunner::plan(const StepBatch& batch, const AttentionShape& shape) 
   }
 }
 
-AttendArgs AttentionRunner::arguments(const Rows& rows, const StepBatch& batch, const AttentionShape& shape, TensorView qkv,
-                                      const KvView& cache) const {
+AttendArgs AttentionRunner::arguments(const Rows& rows, const StepBatch& batch, const AttentionShape& shape,
+                                      TensorView qkv, const KvView& cache) const {
   const auto s = static_cast<size_t>(rows.sequence);
   AttendArgs a{};
   a.keys = cache.keys;
@@ -96,8 +104,8 @@ void AttentionRunner::finish_rows(const Rows& rows, const AttendArgs& args, cons
 }
 
 // All splits one after another in one thread.
-void AttentionRunner::run_whole(const Rows& rows, Attend attend, AttendArgs a, Scratch& scratch, const StepBatch& batch,
-                                TensorView out) const {
+void AttentionRunner::run_whole(const Rows& rows, Attend attend, AttendArgs a, Scratch& scratch,
+                                const StepBatch& batch, TensorView out) const {
   const int64_t stride = row_stride(a.head_size);
   grow(scratch.loop, attend_scratch_floats(a.head_size));
   grow(scratch.sums, kAttendRows * stride);
@@ -115,14 +123,15 @@ void AttentionRunner::run_whole(const Rows& rows, Attend attend, AttendArgs a, S
     attend(a);
     for (int64_t r = 0; split > 0 && r < rows.row_count; ++r) {
       kernels_->merge(scratch.sums.data() + r * stride, &scratch.largest[static_cast<size_t>(r)],
-                      &scratch.total[static_cast<size_t>(r)], a.partial + r * stride, a.largest[r], a.total[r], a.head_size);
+                      &scratch.total[static_cast<size_t>(r)], a.partial + r * stride, a.largest[r],
+                      a.total[r], a.head_size);
     }
   }
   finish_rows(rows, a, scratch.sums.data(), stride, scratch.total.data(), batch, out);
 }
 
-void AttentionRunner::run(const StepBatch& batch, const AttentionShape& shape, TensorView qkv, const KvView& cache,
-                          TensorView out) {
+void AttentionRunner::run(const StepBatch& batch, const AttentionShape& shape, TensorView qkv,
+                          const KvView& cache, TensorView out) {
   plan(batch, shape);
   if (rows_.empty()) return;
   const auto attend = kernels_->attend[static_cast<int>(cache_type(cache.layout.dtype))];
@@ -138,7 +147,8 @@ void AttentionRunner::run(const StepBatch& batch, const AttentionShape& shape, T
     pool_->run(parts, [&](int part, int thread) {
       for (int i = part; i < count; i += parts) {
         const Rows& rows = rows_[static_cast<size_t>(i)];
-        run_whole(rows, attend, arguments(rows, batch, shape, qkv, cache), scratch_[static_cast<size_t>(thread)], batch, out);
+        run_whole(rows, attend, arguments(rows, batch, shape, qkv, cache),
+                  scratch_[static_cast<size_t>(thread)], batch, out);
       }
     });
     return;
@@ -156,7 +166,8 @@ void AttentionRunner::run(const StepBatch& batch, const AttentionShape& shape, T
   grow(partials_, partial_rows * stride);
   grow(largest_, partial_rows);
   grow(totals_, partial_rows);
-  const int task_count = static_cast<int>(tasks_.size()), parts = std::min(task_count, ThreadPool::kMostParts);
+  const int task_count = static_cast<int>(tasks_.size()),
+            parts = std::min(task_count, ThreadPool::kMostParts);
   pool_->run(parts, [&](int part, int thread) {
     Scratch& scratch = scratch_[static_cast<size_t>(thread)];
     grow(scratch.loop, attend_scratch_floats(shape.head_size));
@@ -180,11 +191,13 @@ void AttentionRunner::run(const StepBatch& batch, const AttentionShape& shape, T
         const int64_t into = rows.first_partial + r, from = into + split * rows.row_count;
         kernels_->merge(partials_.data() + into * stride, &largest_[static_cast<size_t>(into)],
                         &totals_[static_cast<size_t>(into)], partials_.data() + from * stride,
-                        largest_[static_cast<size_t>(from)], totals_[static_cast<size_t>(from)], shape.head_size);
+                        largest_[static_cast<size_t>(from)], totals_[static_cast<size_t>(from)],
+                        shape.head_size);
       }
     }
-    finish_rows(rows, arguments(rows, batch, shape, qkv, cache), partials_.data() + rows.first_partial * stride, stride,
-                totals_.data() + rows.first_partial, batch, out);
+    finish_rows(rows, arguments(rows, batch, shape, qkv, cache),
+                partials_.data() + rows.first_partial * stride, stride, totals_.data() + rows.first_partial,
+                batch, out);
   }
 }
 

@@ -1,5 +1,6 @@
-// Drives the attention loops: cuts a ragged batch into tasks (sequence, kv head, rows, splits of the context), shares them out,
-// and merges the splits. Every cut gives the same bits (kernel_table.h says why). The backend's thread only.
+// Drives the attention loops: cuts a ragged batch into tasks (sequence, kv head, rows, splits of the
+// context), shares them out, and merges the splits. Every cut gives the same bits (kernel_table.h says why).
+// The backend's thread only.
 #pragma once
 
 #include <vector>
@@ -13,7 +14,8 @@ namespace sluice::cpu {
 class AttentionRunner {
  public:
   AttentionRunner(const KernelTable& kernels, ThreadPool& pool);
-  void run(const StepBatch& batch, const AttentionShape& shape, TensorView qkv, const KvView& cache, TensorView out);
+  void run(const StepBatch& batch, const AttentionShape& shape, TensorView qkv, const KvView& cache,
+           TensorView out);
 
  private:
   // Rows of one sequence and kv head that walk their context together.
@@ -34,8 +36,8 @@ class AttentionRunner {
   using Attend = void (*)(const AttendArgs&);
   void run_whole(const Rows& rows, Attend attend, AttendArgs args, Scratch& scratch, const StepBatch& batch,
                  TensorView out) const;
-  void finish_rows(const Rows& rows, const AttendArgs& args, const float* sums, int64_t stride, const float* total,
-                   const StepBatch& batch, TensorView out) const;
+  void finish_rows(const Rows& rows, const AttendArgs& args, const float* sums, int64_t stride,
+                   const float* total, const StepBatch& batch, TensorView out) const;
 
   const KernelTable* kernels_;
   ThreadPool* pool_;

@@ -16,7 +16,8 @@ namespace sluice {
 namespace cpu {
 namespace {
 
-// Values under which an operation runs in the calling thread: waking the others costs about what 8,000 values do.
+// Values under which an operation runs in the calling thread: waking the others costs about what 8,000 values
+// do.
 constexpr int64_t kInlineValues = 16 << 10;
 constexpr int kLargestHead = 1024;
 
@@ -31,7 +32,9 @@ class HostBuffer : public Buffer {
   size_t size_;
 };
 
-const PackedWeight& packed(const Weight& w) { return static_cast<const PackedWeight&>(w); }
+const PackedWeight& packed(const Weight& w) {
+  return static_cast<const PackedWeight&>(w);
+}
 
 class CpuBackend : public Backend {
  public:
@@ -45,21 +48,27 @@ class CpuBackend : public Backend {
   DeviceFacts facts() const override {
     const MemoryFacts memory = memory_facts();
     const int threads = pool_.threads();
-    return {"cpu", std::string(kernels_.name) + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads"),
-            memory.total_bytes, memory.free_bytes};
+    return {
+        "cpu",
+        std::string(kernels_.name) + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads"),
+        memory.total_bytes, memory.free_bytes};
   }
   DType activation_dtype() const override { return DType::kF32; }
 
   Result<std::unique_ptr<Buffer>> allocate(size_t bytes) override {
     const size_t free_bytes = memory_facts().free_bytes;
-    std::shared_ptr<Mapping> mapping = bytes <= free_bytes ? Mapping::make(std::max<size_t>(bytes, 64)) : nullptr;
+    std::shared_ptr<Mapping> mapping =
+        bytes <= free_bytes ? Mapping::make(std::max<size_t>(bytes, 64)) : nullptr;
     if (mapping == nullptr) {
-      return Error{ErrorCode::kOutOfMemory, "A buffer of " + std::to_string(bytes >> 20) + " MB does not fit: " +
-                                                std::to_string(free_bytes >> 20) + " MB of memory are free."};
+      return Error{ErrorCode::kOutOfMemory, "A buffer of " + std::to_string(bytes >> 20) +
+                                                " MB does not fit: " + std::to_string(free_bytes >> 20) +
+                                                " MB of memory are free."};
     }
     return std::unique_ptr<Buffer>(std::make_unique<HostBuffer>(std::move(mapping), bytes));
   }
-  void copy_to_device(std::byte* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy_to_device(std::byte* to, const void* from, size_t bytes) override {
+    std::memcpy(to, from, bytes);
+  }
   void copy_to_host(void* to, const std::byte* from, size_t bytes) override { std::memcpy(to, from, bytes); }
 
   Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) override {
@@ -71,16 +80,19 @@ class CpuBackend : public Backend {
   void embed(const Weight& table, std::span<const int32_t> token_ids, TensorView out) override {
     SLUICE_CHECK_EQ(static_cast<int64_t>(token_ids.size()), out.rows);
     SLUICE_CHECK_EQ(out.columns, table.columns());
-    each_row(out.rows, out.columns * 8, [&](int64_t t) { packed(table).read_row(token_ids[static_cast<size_t>(t)], out.f32(t)); });
+    each_row(out.rows, out.columns * 8,
+             [&](int64_t t) { packed(table).read_row(token_ids[static_cast<size_t>(t)], out.f32(t)); });
   }
 
   void rms_norm(TensorView x, const float* scale, float eps, TensorView out) override {
     SLUICE_CHECK_EQ(x.rows, out.rows);
     SLUICE_CHECK_EQ(x.columns, out.columns);
-    each_row(x.rows, x.columns, [&](int64_t t) { kernels_.rms_norm(x.f32(t), x.columns, scale, eps, out.f32(t)); });
+    each_row(x.rows, x.columns,
+             [&](int64_t t) { kernels_.rms_norm(x.f32(t), x.columns, scale, eps, out.f32(t)); });
   }
 
-  void add_rms_norm(TensorView residual, TensorView delta, const float* scale, float eps, TensorView out) override {
+  void add_rms_norm(TensorView residual, TensorView delta, const float* scale, float eps,
+                    TensorView out) override {
     SLUICE_CHECK_EQ(residual.rows, out.rows);
     SLUICE_CHECK_EQ(residual.rows, delta.rows);
     SLUICE_CHECK_EQ(residual.columns, out.columns);
@@ -105,24 +117,25 @@ class CpuBackend : public Backend {
     matmul_.run(packed(w), x, bias, out);
   }
 
-  void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies, float attention_factor,
-                   TensorView out) override {
+  void rope_angles(std::span<const int32_t> positions, std::span<const float> inverse_frequencies,
+                   float attention_factor, TensorView out) override {
     const auto half = static_cast<int64_t>(inverse_frequencies.size());
     SLUICE_CHECK_EQ(out.columns, 2 * half);
     SLUICE_CHECK_EQ(out.rows, static_cast<int64_t>(positions.size()));
     each_row(out.rows, half * 64, [&](int64_t t) {
       float* cosines = out.f32(t);
-      for (int64_t i = 0; i < half; ++i) {  // in double: a float angle of position 30,000 is off by a thousandth
-        const double angle =
-            static_cast<double>(positions[static_cast<size_t>(t)]) * inverse_frequencies[static_cast<size_t>(i)];
+      for (int64_t i = 0; i < half;
+           ++i) {  // in double: a float angle of position 30,000 is off by a thousandth
+        const double angle = static_cast<double>(positions[static_cast<size_t>(t)]) *
+                             inverse_frequencies[static_cast<size_t>(i)];
         cosines[i] = static_cast<float>(std::cos(angle)) * attention_factor;
         cosines[half + i] = static_cast<float>(std::sin(angle)) * attention_factor;
       }
     });
   }
 
-  void rope_store_kv(const StepBatch& batch, const AttentionShape& shape, RopeStyle style, TensorView angles, TensorView qkv,
-                     const KvView& cache) override {
+  void rope_store_kv(const StepBatch& batch, const AttentionShape& shape, RopeStyle style, TensorView angles,
+                     TensorView qkv, const KvView& cache) override {
     SLUICE_CHECK_EQ(qkv.columns, shape.qkv_columns());
     SLUICE_CHECK_EQ(angles.columns, shape.head_size);
     SLUICE_CHECK_EQ(cache.layout.head_size, shape.head_size);
@@ -172,7 +185,8 @@ class CpuBackend : public Backend {
     SLUICE_CHECK_EQ(x.columns, out.columns);
     for (size_t r = 0; r < rows.size(); ++r) {
       SLUICE_CHECK(rows[r] >= 0 && rows[r] < x.rows);
-      std::memcpy(out.f32(static_cast<int64_t>(r)), x.f32(rows[r]), static_cast<size_t>(x.columns) * sizeof(float));
+      std::memcpy(out.f32(static_cast<int64_t>(r)), x.f32(rows[r]),
+                  static_cast<size_t>(x.columns) * sizeof(float));
     }
   }
 
@@ -182,7 +196,8 @@ class CpuBackend : public Backend {
     const auto count = static_cast<int>(rows.size());
     pool_.run(count, [&](int r, int thread) {
       const auto at = static_cast<size_t>(r);
-      samplers_[static_cast<size_t>(thread)].sample({logits.f32(r), static_cast<size_t>(logits.columns)}, rows[at], out[at]);
+      samplers_[static_cast<size_t>(thread)].sample({logits.f32(r), static_cast<size_t>(logits.columns)},
+                                                    rows[at], out[at]);
     });
   }
 
@@ -192,8 +207,9 @@ class CpuBackend : public Backend {
   // Calls body(t) for every row, over the threads when there is enough to do.
   template <class Body>
   void each_row(int64_t rows, int64_t values_per_row, Body&& body) {
-    const int64_t chunks =
-        rows * values_per_row < kInlineValues ? 1 : std::min<int64_t>(rows, static_cast<int64_t>(pool_.threads()) * 4);
+    const int64_t chunks = rows * values_per_row < kInlineValues
+                               ? 1
+                               : std::min<int64_t>(rows, static_cast<int64_t>(pool_.threads()) * 4);
     if (rows == 0) return;
     pool_.run(static_cast<int>(chunks), [&](int chunk, int) {
       for (int64_t t = rows * chunk / chunks; t < rows * (chunk + 1) / chunks; ++t) body(t);
@@ -214,14 +230,17 @@ class CpuBackend : public Backend {
 Result<std::unique_ptr<Backend>> make_cpu_backend(int threads, const std::string& isa) {
   constexpr int kMostThreads = 1024;
   if (threads < 0 || threads > kMostThreads) {
-    return invalid_argument("threads", "threads must lie between 0 (one per core) and " + std::to_string(kMostThreads) +
-                                           ", not " + std::to_string(threads) + ".");
+    return invalid_argument("threads", "threads must lie between 0 (one per core) and " +
+                                           std::to_string(kMostThreads) + ", not " + std::to_string(threads) +
+                                           ".");
   }
   SLUICE_ASSIGN(const cpu::KernelTable* kernels, cpu::choose_kernels(isa));
   return std::unique_ptr<Backend>(
       std::make_unique<cpu::CpuBackend>(*kernels, threads > 0 ? threads : cpu::usable_cores()));
 }
 
-std::vector<std::string> cpu_isas() { return cpu::runnable_isas(); }
+std::vector<std::string> cpu_isas() {
+  return cpu::runnable_isas();
+}
 
 }  // namespace sluice

@@ -1,4 +1,5 @@
-// The backend of this machine's processor: packed weights, int8 activations, one thread pool. All calls from one thread.
+// The backend of this machine's processor: packed weights, int8 activations, one thread pool. All calls from
+// one thread.
 #pragma once
 
 #include <memory>

@@ -13,7 +13,8 @@ struct Isa {
   bool runs;
 };
 
-// AVX-VNNI has no name in GCC 12's __builtin_cpu_supports: CPUID leaf 7, subleaf 1, EAX bit 4 (Intel SDM, volume 2A).
+// AVX-VNNI has no name in GCC 12's __builtin_cpu_supports: CPUID leaf 7, subleaf 1, EAX bit 4 (Intel SDM,
+// volume 2A).
 bool has_avx_vnni() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && ((a >> 4) & 1) != 0;
@@ -21,7 +22,8 @@ bool has_avx_vnni() {
 
 // __builtin_cpu_supports also asks whether the system saves the registers.
 std::vector<Isa> all_isas() {
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
@@ -54,11 +56,14 @@ Result<const KernelTable*> choose_kernels(const std::string& isa) {
     possible += (possible.empty() ? "" : ", ") + std::string(candidate.name);
   }
   if (best == nullptr) {
-    return Error{ErrorCode::kUnsupported, "This processor has no AVX2 with FMA and F16C, which the CPU backend needs.", "isa"};
+    return Error{ErrorCode::kUnsupported,
+                 "This processor has no AVX2 with FMA and F16C, which the CPU backend needs.", "isa"};
   }
   if (isa == "auto" || isa.empty()) return best->kernels();
-  return Error{ErrorCode::kUnsupported, "This machine cannot run the instruction set '" + isa + "'; possible are auto, " +
-                                            possible + ".", "isa"};
+  return Error{
+      ErrorCode::kUnsupported,
+      "This machine cannot run the instruction set '" + isa + "'; possible are auto, " + possible + ".",
+      "isa"};
 }
 
 }  // namespace sluice::cpu

@@ -14,16 +14,20 @@ constexpr char kTableName[] = "AVX2";
 constexpr int kQuantTileRows = 2, kQuantTilePanels = 1;
 constexpr int kDenseTileRows = 5, kDenseTilePanels = 1;
 constexpr int kScoreStrips = 1, kSumVectors = 1, kAttendTileRows = 4;
-constexpr int kPrefetchBytes = 4096;
 
+// In this order: each group stands on those before it.
 #include "kernels/cpu/simd_avx2.h"
+
 #include "kernels/cpu/loops_matmul.h"
 #include "kernels/cpu/loops_pointwise.h"
+
 #include "kernels/cpu/loops_attention.h"
 #include "kernels/cpu/loops_table.h"
 
 }  // namespace
 
-const KernelTable* avx2_kernels() { return &kTable; }
+const KernelTable* avx2_kernels() {
+  return &kTable;
+}
 
 }  // namespace sluice::cpu

@@ -14,16 +14,20 @@ constexpr char kTableName[] = "AVX-512";
 constexpr int kQuantTileRows = 6, kQuantTilePanels = 1;
 constexpr int kDenseTileRows = 6, kDenseTilePanels = 4;
 constexpr int kScoreStrips = 4, kSumVectors = 4, kAttendTileRows = 6;
-constexpr int kPrefetchBytes = 4096;
 
+// In this order: each group stands on those before it.
 #include "kernels/cpu/simd_avx512.h"
+
 #include "kernels/cpu/loops_matmul.h"
 #include "kernels/cpu/loops_pointwise.h"
+
 #include "kernels/cpu/loops_attention.h"
 #include "kernels/cpu/loops_table.h"
 
 }  // namespace
 
-const KernelTable* avx512_kernels() { return &kTable; }
+const KernelTable* avx512_kernels() {
+  return &kTable;
+}
 
 }  // namespace sluice::cpu

@@ -1,9 +1,10 @@
-// Attention over one split of one sequence's context, for one kv head. Included by isa_*.cc inside their anonymous namespace.
+// Attention over one split of one sequence's context, for one kv head. Included by isa_*.cc inside their
+// anonymous namespace.
 //
-// A row is a (query, head) pair; all rows of a call share the keys and values. For each tile of 64 tokens, and up to
-// kAttendTileRows rows at a time: scores (lanes are tokens), softmax with running maximum, weighted sum (lanes are D).
-// Scores are in log2 units: scale * log2(e) is folded into q. Masked tokens get weight exactly 0, so a tile in which a row
-// sees nothing leaves that row's bits alone.
+// A row is a (query, head) pair; all rows of a call share the keys and values. For each tile of 64 tokens,
+// and up to kAttendTileRows rows at a time: scores (lanes are tokens), softmax with running maximum, weighted
+// sum (lanes are D). Scores are in log2 units: scale * log2(e) is folded into q. Masked tokens get weight
+// exactly 0, so a tile in which a row sees nothing leaves that row's bits alone.
 constexpr float kMasked = -1e30F;
 
 template <CacheType kType>
@@ -41,8 +42,8 @@ struct TileStrips {
 };
 
 template <CacheType kType, int R, int S>
-inline void tile_scores(const AttendArgs& a, const TileStrips& strips, int first_strip, const float* q, int64_t q_stride,
-                        float* scores) {
+inline void tile_scores(const AttendArgs& a, const TileStrips& strips, int first_strip, const float* q,
+                        int64_t q_stride, float* scores) {
   using C = Cache<kType>;
   F s[R][S];
 #pragma GCC unroll 8
@@ -89,8 +90,9 @@ inline void tile_scores(const AttendArgs& a, const TileStrips& strips, int first
   for (int j = 0; j < S; ++j) {
     if constexpr (kType == CacheType::kI8) {
       const std::byte* page = strips.keys[first_strip + j] - 4 * strips.token[first_strip + j];
-      const F scale = f_load(reinterpret_cast<const float*>(page + static_cast<int64_t>(a.block_tokens) * a.head_size) +
-                             strips.token[first_strip + j]);
+      const F scale =
+          f_load(reinterpret_cast<const float*>(page + static_cast<int64_t>(a.block_tokens) * a.head_size) +
+                 strips.token[first_strip + j]);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) s[r][j] = f_mul(s[r][j], scale);
     }
@@ -99,10 +101,11 @@ inline void tile_scores(const AttendArgs& a, const TileStrips& strips, int first
   }
 }
 
-// Scores of one row become weights in place (bf16 pairs where the dot product wants them). Returns the factor that brings
-// the row's earlier sums to the new maximum.
+// Scores of one row become weights in place (bf16 pairs where the dot product wants them). Returns the factor
+// that brings the row's earlier sums to the new maximum.
 template <CacheType kType>
-inline float tile_softmax(const TileStrips& strips, float* scores, int begin, int end, float& largest, float& total) {
+inline float tile_softmax(const TileStrips& strips, float* scores, int begin, int end, float& largest,
+                          float& total) {
   const int strip_count = strips.count;
   F s[4];
   const bool whole = begin <= 0 && end >= 16 * strip_count;
@@ -145,8 +148,8 @@ inline float tile_softmax(const TileStrips& strips, float* scores, int begin, in
 
 // sums[r][d..] = sums * factor[r] + weights . values, over V vectors of 16 d.
 template <CacheType kType, int R, int V>
-inline void tile_sums(const AttendArgs& a, const TileStrips& strips, const float* weights, const float* factors, int d,
-                      float* sums) {
+inline void tile_sums(const AttendArgs& a, const TileStrips& strips, const float* weights,
+                      const float* factors, int d, float* sums) {
   using C = Cache<kType>;
   const int64_t left = a.head_size - d;
   F acc[R][V];
@@ -172,7 +175,8 @@ inline void tile_sums(const AttendArgs& a, const TileStrips& strips, const float
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
           int pair;
-          __builtin_memcpy(&pair, reinterpret_cast<const uint16_t*>(weights + r * kTileTokens) + 16 * j + t, 4);
+          __builtin_memcpy(&pair, reinterpret_cast<const uint16_t*>(weights + r * kTileTokens) + 16 * j + t,
+                           4);
           const I w = i_set(pair);
 #pragma GCC unroll 4
           for (int v = 0; v < V; ++v) acc[r][v] = f_dot_bf16(acc[r][v], value[v], w);
@@ -197,14 +201,16 @@ inline void tile_sums(const AttendArgs& a, const TileStrips& strips, const float
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) f_store_first(sums + r * a.partial_stride + d + 16 * v, acc[r][v], left - 16 * v);
+    for (int v = 0; v < V; ++v)
+      f_store_first(sums + r * a.partial_stride + d + 16 * v, acc[r][v], left - 16 * v);
   }
 }
 
 template <CacheType kType, int R>
-void attend_rows(const AttendArgs& a, const TileStrips& strips, int64_t tile, int64_t row, const float* q, int64_t q_stride,
-                 float* scores) {
-  // The rows' positions ascend: nothing to do when even the last one ends before this tile, or the first starts after it.
+void attend_rows(const AttendArgs& a, const TileStrips& strips, int64_t tile, int64_t row, const float* q,
+                 int64_t q_stride, float* scores) {
+  // The rows' positions ascend: nothing to do when even the last one ends before this tile, or the first
+  // starts after it.
   const int64_t first = a.first_position + (a.first_row + row) / a.group;
   const int64_t last = a.first_position + (a.first_row + row + R - 1) / a.group;
   if (last < tile || (a.window > 0 && first - a.window + 1 >= tile + kTileTokens)) return;
@@ -220,9 +226,12 @@ void attend_rows(const AttendArgs& a, const TileStrips& strips, int64_t tile, in
     const int64_t position = a.first_position + (a.first_row + row + r) / a.group;
     const int64_t end = position + 1 - tile;
     const int64_t begin = a.window > 0 ? position - a.window + 1 - tile : 0;
-    factors[r] = tile_softmax<kType>(strips, scores + r * kTileTokens, static_cast<int>(begin > 0 ? begin : 0),
-                                     static_cast<int>(end < 0 ? 0 : end > 64 ? 64 : end), a.largest[row + r],
-                                     a.total[row + r]);
+    factors[r] =
+        tile_softmax<kType>(strips, scores + r * kTileTokens, static_cast<int>(begin > 0 ? begin : 0),
+                            static_cast<int>(end < 0    ? 0
+                                             : end > 64 ? 64
+                                                        : end),
+                            a.largest[row + r], a.total[row + r]);
   }
   float* sums = a.partial + row * a.partial_stride;
   int d = 0;
@@ -233,8 +242,8 @@ void attend_rows(const AttendArgs& a, const TileStrips& strips, int64_t tile, in
 }
 
 template <CacheType kType, int R>
-inline void attend_up_to(int rows, const AttendArgs& a, const TileStrips& strips, int64_t tile, int64_t row, const float* q,
-                         int64_t q_stride, float* scores) {
+inline void attend_up_to(int rows, const AttendArgs& a, const TileStrips& strips, int64_t tile, int64_t row,
+                         const float* q, int64_t q_stride, float* scores) {
   if constexpr (R >= 1) {
     if (rows == R) return attend_rows<kType, R>(a, strips, tile, row, q, q_stride, scores);
     return attend_up_to<kType, R - 1>(rows, a, strips, tile, row, q, q_stride, scores);
@@ -255,7 +264,8 @@ void attend(const AttendArgs& a) {
     for (int64_t d = 0; d < head_size; d += 16) {
       const F x = f_mul(f_load_first(from + d, head_size - d), scale);
       if constexpr (C::kDot) {
-        i_store_halves(reinterpret_cast<uint16_t*>(q + row * q_stride) + d, f_to_bf16(x));  // overhang is overwritten
+        i_store_halves(reinterpret_cast<uint16_t*>(q + row * q_stride) + d,
+                       f_to_bf16(x));  // overhang is overwritten
       } else {
         f_store_first(q + row * q_stride + d, x, head_size - d);
       }
@@ -274,19 +284,20 @@ void attend(const AttendArgs& a) {
       const int64_t at = a.blocks[position / a.block_tokens] * a.block_bytes + a.page_offset;
       strips.token[j] = static_cast<int>(position % a.block_tokens);
       strips.keys[j] = a.keys + at + 4 * strips.token[j];
-      strips.values[j] = a.values + at + (kType == CacheType::kI8 ? page_values : 0);  // int8: the page's scales
+      strips.values[j] =
+          a.values + at + (kType == CacheType::kI8 ? page_values : 0);  // int8: the page's scales
     }
     const int64_t tiles = (a.row_count + kAttendTileRows - 1) / kAttendTileRows;
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t begin = a.row_count * t / tiles, end = a.row_count * (t + 1) / tiles;
-      attend_up_to<kType, kAttendTileRows>(static_cast<int>(end - begin), a, strips, tile, begin, q + begin * q_stride,
-                                           q_stride, scores);
+      attend_up_to<kType, kAttendTileRows>(static_cast<int>(end - begin), a, strips, tile, begin,
+                                           q + begin * q_stride, q_stride, scores);
     }
   }
 }
 
-void merge(float* into, float* into_largest, float* into_total, const float* from, float from_largest, float from_total,
-           int head_size) {
+void merge(float* into, float* into_largest, float* into_total, const float* from, float from_largest,
+           float from_total, int head_size) {
   const float largest = *into_largest > from_largest ? *into_largest : from_largest;
   float factor[16];
   const F a = f_exp2(f_set(*into_largest - largest)), b = f_exp2(f_set(from_largest - largest));
@@ -306,7 +317,8 @@ void finish(const float* sums, float total, int head_size, float* out) {
   }
 }
 
-// Neighbouring tokens of a page may be written by different threads: every store touches this token's bytes only.
+// Neighbouring tokens of a page may be written by different threads: every store touches this token's bytes
+// only.
 template <CacheType kType>
 void store_kv(const StoreKvArgs& a) {
   using C = Cache<kType>;
@@ -325,16 +337,20 @@ void store_kv(const StoreKvArgs& a) {
       const float* head = which == 0 ? a.key : a.value;
       std::byte* page = which == 0 ? a.key_page : a.value_page;
       F most = f_zero();
-      for (int d = 0; d < a.head_size; d += 16) most = f_max(most, f_abs(f_load_first(head + d, a.head_size - d)));
+      for (int d = 0; d < a.head_size; d += 16)
+        most = f_max(most, f_abs(f_load_first(head + d, a.head_size - d)));
       const float largest = f_largest(most);
       const F inverse = f_set(largest > 1e-35F ? 127.0F / largest : 0.0F);
-      reinterpret_cast<float*>(page + static_cast<int64_t>(a.block_tokens) * a.head_size)[a.token] = largest / 127.0F;
+      reinterpret_cast<float*>(page + static_cast<int64_t>(a.block_tokens) * a.head_size)[a.token] =
+          largest / 127.0F;
       auto* to = reinterpret_cast<int8_t*>(page);
       for (int d = 0; d < a.head_size; d += 16) {
         i_store_bytes(bytes, f_to_i(f_mul(f_load_first(head + d, a.head_size - d), inverse)));
         for (int e = d; e < a.head_size && e < d + 16; ++e) {
-          if (which == 0) to[(e / 4 * key_step + a.token) * 4 + e % 4] = bytes[e - d];
-          else to[(value_row + e) * 4 + within] = bytes[e - d];
+          if (which == 0)
+            to[(e / 4 * key_step + a.token) * 4 + e % 4] = bytes[e - d];
+          else
+            to[(value_row + e) * 4 + within] = bytes[e - d];
         }
       }
     }
@@ -346,7 +362,8 @@ void store_kv(const StoreKvArgs& a) {
       const int n = a.head_size - d < 16 ? a.head_size - d : 16;
       const F k = f_load_first(a.key + d, n), v = f_load_first(a.value + d, n);
       i_store_halves(halves, kType == CacheType::kBF16 ? f_to_bf16(k) : f_to_half(k));
-      for (int e = 0; e < n; e += 2) __builtin_memcpy(keys + ((d + e) / 2 * key_step + a.token) * 2, halves + e, 4);
+      for (int e = 0; e < n; e += 2)
+        __builtin_memcpy(keys + ((d + e) / 2 * key_step + a.token) * 2, halves + e, 4);
       i_store_halves(halves, kType == CacheType::kBF16 ? f_to_bf16(v) : f_to_half(v));
       for (int e = 0; e < n; ++e) values[(value_row + d + e) * 2 + within] = halves[e];
     }

@@ -1,22 +1,28 @@
 // Rows of activations times packed panels. Included by isa_*.cc inside their anonymous namespace.
 //
-// out[r][c] = sum over runs of  scale_w[c] * scale_x[r] * dot(w, x)  (+ minimum[c] * scaled_sum[r])  + bias[c]
-// The dot of a run is exact in int32; the sum over runs is one chain of fused multiply-adds per output, in ascending order,
-// the same for every tile shape: a row's result does not depend on the rows beside it.
-// A tile is R rows by P panels. Rows stream from L2, panels stay in L1 while all rows pass.
+// out[r][c] = sum over runs of  scale_w[c] * scale_x[r] * dot(w, x)  (+ minimum[c] * scaled_sum[r])  +
+// bias[c] The dot of a run is exact in int32; the sum over runs is one chain of fused multiply-adds per
+// output, in ascending order, the same for every tile shape: a row's result does not depend on the rows
+// beside it. A tile is R rows by P panels. Rows stream from L2, panels stay in L1 while all rows pass.
 
 #ifdef SLUICE_DOT_U8
 struct Dot {  // one run of one row and panel
   I sum;
 };
 template <bool kNibble>
-inline void dot_step(Dot& d, I w, I x) { d.sum = i_dot_u8(d.sum, w, x); }
+inline void dot_step(Dot& d, I w, I x) {
+  d.sum = i_dot_u8(d.sum, w, x);
+}
 template <bool kNibble>
-inline I dot_total(const Dot& d, I) { return d.sum; }
-inline Dot dot_start(I start) { return {start}; }
+inline I dot_total(const Dot& d, I) {
+  return d.sum;
+}
+inline Dot dot_start(I start) {
+  return {start};
+}
 #else
-// Without VNNI: products of unsigned nibbles and int8 are summed in int16 (8 steps of at most 2 * 15 * 127 stay below
-// 2^15); bytes are cut into nibbles, whose sums are weighted 1 and 16 at the end.
+// Without VNNI: products of unsigned nibbles and int8 are summed in int16 (8 steps of at most 2 * 15 * 127
+// stay below 2^15); bytes are cut into nibbles, whose sums are weighted 1 and 16 at the end.
 struct Dot {
   I low, high;
 };
@@ -36,8 +42,16 @@ inline I dot_total(const Dot& d, I start) {
   if constexpr (!kNibble) total = i_add(total, i_fold16(d.high, 16));
   return total;
 }
-inline Dot dot_start(I) { return {i_set(0), i_set(0)}; }
+inline Dot dot_start(I) {
+  return {i_set(0), i_set(0)};
+}
 #endif
+
+// What a tile brings near of the panels that come next, while it computes.
+struct Ahead {
+  const uint8_t* at;
+  int lines_per_group;
+};
 
 template <bool kNibble, bool kMin, int kRun>
 struct QuantPanel {
@@ -50,9 +64,9 @@ struct QuantPanel {
     return i_set(kNibble ? run.minus_8_sum : run.minus_128_sum);
   }
 
-  // `ahead`: from these panels to what the next tiles will read from memory; 0 when it is on its way already.
   template <int R, int P>
-  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column, int64_t ahead) {
+  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column,
+                          Ahead ahead) {
     const I mask = i_set(0x0f0f0f0f);
     const auto* x = static_cast<const int8_t*>(a.x) + first_row * a.x_stride;
     const ActivationRun* runs = a.runs + first_row * a.run_stride;
@@ -64,13 +78,7 @@ struct QuantPanel {
     }
     const int64_t groups = a.inputs / kGroupInputs;
     for (int64_t g = 0; g < groups; ++g, panel += kGroupBytes, x += kGroupInputs, runs += kRuns) {
-      if (ahead != 0) {
-#pragma GCC unroll 8
-        for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 16
-          for (int line = 0; line < kGroupBytes; line += 64) __builtin_prefetch(panel + p * a.panel_bytes + ahead + line);
-        }
-      }
+      for (int line = 0; line < ahead.lines_per_group; ++line, ahead.at += 64) __builtin_prefetch(ahead.at);
       Dot dot[R][P];
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
@@ -127,7 +135,8 @@ struct QuantPanel {
   }
 
   template <int R, int P>
-  static inline void store(const MatmulArgs& a, const F (&sum)[R][P], int64_t first_row, int64_t first_column) {
+  static inline void store(const MatmulArgs& a, const F (&sum)[R][P], int64_t first_row,
+                           int64_t first_column) {
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
       const int64_t column = first_column + p * kPanelColumns, left = a.columns - column;
@@ -151,11 +160,12 @@ struct DensePanel {
 #else
   static constexpr bool kDot = false;
 #endif
-  static constexpr int kStep = kPairs ? 2 : 1;                           // inputs
+  static constexpr int kStep = kPairs ? 2 : 1;                               // inputs
   static constexpr int kStepBytes = kFormat == PanelFormat::kF16 ? 32 : 64;  // of a panel
 
   template <int R, int P>
-  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column, int64_t) {
+  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column,
+                          Ahead) {
     const auto* x = static_cast<const uint8_t*>(a.x) + first_row * a.x_stride;
     F sum[R][P];
 #pragma GCC unroll 8
@@ -193,7 +203,8 @@ struct DensePanel {
             w[p] = half_load(at);
           } else {
             const I both = i_load(at);
-            w[p] = i_as_f(of == 0 ? i_shift_left<16>(both) : i_and(both, i_set(static_cast<int>(0xffff0000U))));
+            w[p] =
+                i_as_f(of == 0 ? i_shift_left<16>(both) : i_and(both, i_set(static_cast<int>(0xffff0000U))));
           }
         }
 #pragma GCC unroll 8
@@ -212,20 +223,26 @@ struct DensePanel {
 };
 
 template <class Panel, int R, int P>
-inline void rows_of(int rows, const MatmulArgs& a, const uint8_t* panel, int64_t row, int64_t column, int64_t ahead) {
+inline void rows_of(int rows, const MatmulArgs& a, const uint8_t* panel, int64_t row, int64_t column,
+                    Ahead ahead) {
   if constexpr (R >= 1) {
     if (rows == R) return Panel::template tile<R, P>(a, panel, row, column, ahead);
     return rows_of<Panel, R - 1, P>(rows, a, panel, row, column, ahead);
   }
 }
 
-// All rows over P panels, cut into tiles of nearly equal height (8 rows are 4 + 4, not 6 + 2).
+// All rows over P panels, cut into tiles of nearly equal height (8 rows are 4 + 4, not 6 + 2). Each tile
+// fetches its share of the next panels: with few rows the product waits for memory otherwise.
 template <class Panel, int P>
 void column_of_tiles(const MatmulArgs& a, const uint8_t* panel, int64_t column) {
   const int64_t tiles = (a.rows + Panel::kTileRows - 1) / Panel::kTileRows;
+  const int64_t bytes = P * a.panel_bytes, groups = (a.inputs + kGroupInputs - 1) / kGroupInputs;
+  const int64_t lines_per_group = (bytes / 64 + tiles * groups - 1) / (tiles * groups),
+                share = lines_per_group * groups * 64;
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t begin = a.rows * t / tiles, end = a.rows * (t + 1) / tiles;
-    rows_of<Panel, Panel::kTileRows, P>(static_cast<int>(end - begin), a, panel, begin, column, t == 0 ? P * a.panel_bytes : 0);
+    const Ahead ahead{panel + bytes + t * share, t * share < bytes ? static_cast<int>(lines_per_group) : 0};
+    rows_of<Panel, Panel::kTileRows, P>(static_cast<int>(end - begin), a, panel, begin, column, ahead);
   }
 }
 
@@ -233,7 +250,8 @@ template <class Panel>
 void matmul_panels(const MatmulArgs& a) {
   int p = 0;
   for (; p + Panel::kTilePanels <= a.panel_count; p += Panel::kTilePanels) {
-    column_of_tiles<Panel, Panel::kTilePanels>(a, a.panels + p * a.panel_bytes, static_cast<int64_t>(p) * kPanelColumns);
+    column_of_tiles<Panel, Panel::kTilePanels>(a, a.panels + p * a.panel_bytes,
+                                               static_cast<int64_t>(p) * kPanelColumns);
   }
   if constexpr (Panel::kTilePanels > 1) {
     for (; p < a.panel_count; ++p) {
@@ -243,7 +261,8 @@ void matmul_panels(const MatmulArgs& a) {
 }
 
 // One row to int8: the largest magnitude of each group of 32 becomes 127.
-void quantize_row(const float* x, int64_t inputs, int8_t* values, ActivationRun* runs32, ActivationRun* runs16) {
+void quantize_row(const float* x, int64_t inputs, int8_t* values, ActivationRun* runs32,
+                  ActivationRun* runs16) {
   for (int64_t i = 0; i < inputs; i += kGroupInputs) {
     const F a = f_load_first(x + i, inputs - i);
     const F b = inputs - i > 16 ? f_load_first(x + i + 16, inputs - i - 16) : f_zero();

@@ -1,8 +1,8 @@
 // Everything that goes value by value or row by row. Included by isa_*.cc inside their anonymous namespace.
 // Explicit fused multiply-adds and the compiler flag -ffp-contract=off fix the order of every rounding.
 
-// 2^x, relative error below 2e-7 (minimax-like Taylor of 2^f on [-1/2, 1/2] to the sixth power); exactly 1 at 0, exactly 0
-// below -126.5. Inputs above 127 are clamped.
+// 2^x, relative error below 2e-7 (minimax-like Taylor of 2^f on [-1/2, 1/2] to the sixth power); exactly 1 at
+// 0, exactly 0 below -126.5. Inputs above 127 are clamped.
 inline F f_exp2(F x) {
   x = f_min(f_max(x, f_set(-127.0F)), f_set(127.0F));
   const F whole = f_round(x);
@@ -35,7 +35,8 @@ void rms_norm(const float* x, int64_t n, const float* scale, float eps, float* o
   const float squares = f_sum(f_add(f_add(sum[0], sum[1]), f_add(sum[2], sum[3])));
   const F inverse = f_set(1.0F / __builtin_sqrtf(squares / static_cast<float>(n) + eps));
   for (i = 0; i < n; i += 16) {
-    f_store_first(out + i, f_mul(f_mul(f_load_first(x + i, n - i), inverse), f_load_first(scale + i, n - i)), n - i);
+    f_store_first(out + i, f_mul(f_mul(f_load_first(x + i, n - i), inverse), f_load_first(scale + i, n - i)),
+                  n - i);
   }
 }
 
@@ -56,13 +57,16 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
   }
 }
 
-// 0.5 g (1 + tanh(u)) = g * sigmoid(2 u), u = sqrt(2 / pi) (g + 0.044715 g^3): https://arxiv.org/abs/1606.08415
+// 0.5 g (1 + tanh(u)) = g * sigmoid(2 u), u = sqrt(2 / pi) (g + 0.044715 g^3):
+// https://arxiv.org/abs/1606.08415
 void gelu_mul(const float* gate, const float* up, int64_t n, float* out) {
   for (int64_t i = 0; i < n; i += 16) {
     const F g = f_load_first(gate + i, n - i);
     const F inner = f_mul(g, f_fma(f_mul(g, g), f_set(0.044715F), f_set(1.0F)));
-    f_store_first(out + i, f_mul(sigmoid_times(g, f_mul(inner, f_set(1.5957691216057308F))), f_load_first(up + i, n - i)),
-                  n - i);
+    f_store_first(
+        out + i,
+        f_mul(sigmoid_times(g, f_mul(inner, f_set(1.5957691216057308F))), f_load_first(up + i, n - i)),
+        n - i);
   }
 }
 
@@ -80,7 +84,8 @@ void rotate_half(float* x, int heads, int head_size, const float* angles) {
   }
 }
 
-// Pairs (2i, 2i + 1). The angles are spread once per token: each cosine twice; each sine twice, first negative.
+// Pairs (2i, 2i + 1). The angles are spread once per token: each cosine twice; each sine twice, first
+// negative.
 void rotate_interleaved(float* x, int heads, int head_size, const float* angles) {
   constexpr int kLargest = 1024;
   float cosines[kLargest], sines[kLargest];
@@ -94,7 +99,9 @@ void rotate_interleaved(float* x, int heads, int head_size, const float* angles)
     for (int i = 0; i < head_size; i += 16) {
       const int n = head_size - i;
       const F v = f_load_first(x + i, n);
-      f_store_first(x + i, f_fma(v, f_load_first(cosines + i, n), f_mul(f_swap_pairs(v), f_load_first(sines + i, n))), n);
+      f_store_first(
+          x + i, f_fma(v, f_load_first(cosines + i, n), f_mul(f_swap_pairs(v), f_load_first(sines + i, n))),
+          n);
     }
   }
 }

@@ -1,12 +1,14 @@
-// Gathers the loops into the table of this instruction set. Included last by isa_*.cc inside their anonymous namespace,
-// after kTableName has been set.
+// Gathers the loops into the table of this instruction set. Included last by isa_*.cc inside their anonymous
+// namespace, after kTableName has been set.
 constexpr KernelTable make_table() {
   KernelTable t{};
   t.name = kTableName;
 #ifdef SLUICE_DOT_BF16
   t.bf16_dot = true;
 #endif
-  const auto at = [&](PanelFormat f) -> auto& { return t.matmul[static_cast<int>(f)]; };
+  const auto at = [&](PanelFormat f) -> auto& {
+    return t.matmul[static_cast<int>(f)];
+  };
   at(PanelFormat::kNibble) = matmul_panels<QuantPanel<true, false, 32>>;
   at(PanelFormat::kNibbleMin) = matmul_panels<QuantPanel<true, true, 32>>;
   at(PanelFormat::kByte) = matmul_panels<QuantPanel<false, false, 32>>;

@@ -5,8 +5,9 @@
 namespace sluice::cpu {
 namespace {
 
-constexpr int64_t kBlockRows = 384;           // activations of so many rows stay in a core's L2 beside a panel
-constexpr int64_t kInlineWork = 64 << 10;     // bytes of weights times rows under which waking threads costs more
+constexpr int64_t kBlockRows = 384;  // activations of so many rows stay in a core's L2 beside a panel
+constexpr int64_t kInlineWork =
+    64 << 10;  // bytes of weights times rows under which waking threads costs more
 constexpr int64_t kParallelPrepare = 16 << 10;  // activations
 
 }  // namespace
@@ -25,7 +26,8 @@ void MatmulRunner::prepare(const PackedWeight& w, TensorView x) {
     if (w.any_run16()) grow(runs16_, rows * (inputs / 16));
   }
   if (round) grow(rounded_, rows * even);
-  const int chunks = rows * inputs < kParallelPrepare ? 1 : static_cast<int>(std::min<int64_t>(rows, pool_->threads() * 4));
+  const int chunks =
+      rows * inputs < kParallelPrepare ? 1 : static_cast<int>(std::min<int64_t>(rows, pool_->threads() * 4));
   pool_->run(chunks, [&](int chunk, int) {
     for (int64_t r = rows * chunk / chunks; r < rows * (chunk + 1) / chunks; ++r) {
       const float* from = x.f32(r);
@@ -39,8 +41,8 @@ void MatmulRunner::prepare(const PackedWeight& w, TensorView x) {
 }
 
 // Panels are counted across the segments.
-void MatmulRunner::run_panels(const PackedWeight& w, TensorView x, const float* bias, TensorView out, int first_panel,
-                              int last_panel, int64_t first_row, int64_t last_row) const {
+void MatmulRunner::run_panels(const PackedWeight& w, TensorView x, const float* bias, TensorView out,
+                              int first_panel, int last_panel, int64_t first_row, int64_t last_row) const {
   const int64_t inputs = w.columns();
   int passed = 0;
   for (const Segment& s : w.segments()) {
@@ -87,7 +89,9 @@ void MatmulRunner::run(const PackedWeight& w, TensorView x, const float* bias, T
   const int panels = w.panel_count(), pairs = (panels + 1) / 2;
   const int64_t row_blocks = (x.rows + kBlockRows - 1) / kBlockRows;
   const int64_t work = static_cast<int64_t>(w.bytes()) * x.rows;
-  const int64_t wanted = work < kInlineWork ? 1 : pool_->threads() == 1 ? 1 : pool_->threads() * (work < (8 << 20) ? 4 : 8);
+  const int64_t wanted = work < kInlineWork      ? 1
+                         : pool_->threads() == 1 ? 1
+                                                 : pool_->threads() * (work < (8 << 20) ? 4 : 8);
   const auto chunks = static_cast<int>(std::min<int64_t>(pairs, wanted));
   pool_->run(chunks * static_cast<int>(row_blocks), [&](int part, int) {
     const int64_t block = part / chunks, chunk = part % chunks;

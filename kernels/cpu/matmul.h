@@ -1,5 +1,5 @@
-// Drives the matmul loops: brings the activations into the form that the weight's panels want, once, then shares the panels out
-// over the threads. Owns the scratch for the activations. The backend's thread only.
+// Drives the matmul loops: brings the activations into the form that the weight's panels want, once, then
+// shares the panels out over the threads. Owns the scratch for the activations. The backend's thread only.
 #pragma once
 
 #include <vector>
@@ -15,15 +15,15 @@ class MatmulRunner {
 
  private:
   void prepare(const PackedWeight& w, TensorView x);
-  void run_panels(const PackedWeight& w, TensorView x, const float* bias, TensorView out, int first_panel, int last_panel,
-                  int64_t first_row, int64_t last_row) const;
+  void run_panels(const PackedWeight& w, TensorView x, const float* bias, TensorView out, int first_panel,
+                  int last_panel, int64_t first_row, int64_t last_row) const;
 
   const KernelTable* kernels_;
   ThreadPool* pool_;
-  std::vector<int8_t> values_;        // [T, inputs]
+  std::vector<int8_t> values_;         // [T, inputs]
   std::vector<ActivationRun> runs32_;  // [T, inputs / 32]
   std::vector<ActivationRun> runs16_;  // [T, inputs / 16], only for weights that need it
-  std::vector<uint16_t> rounded_;     // [T, inputs rounded up to 2]
+  std::vector<uint16_t> rounded_;      // [T, inputs rounded up to 2]
 };
 
 }  // namespace sluice::cpu

@@ -8,7 +8,8 @@
 namespace sluice::cpu {
 namespace {
 
-// How a file's format lies in panels. `add` brings its decoded integers (quant_blocks.h) to unsigned stored ones.
+// How a file's format lies in panels. `add` brings its decoded integers (quant_blocks.h) to unsigned stored
+// ones.
 struct PackedForm {
   PanelFormat format;
   int add = 0;
@@ -16,17 +17,30 @@ struct PackedForm {
 
 PackedForm packed_form(WeightFormat f) {
   switch (f) {
-    case WeightFormat::kF32: return {PanelFormat::kF32};
-    case WeightFormat::kF16: return {PanelFormat::kF16};
-    case WeightFormat::kBF16: return {PanelFormat::kBF16};
-    case WeightFormat::kQ4_0: return {PanelFormat::kNibble, 0};
-    case WeightFormat::kQ4_1: case WeightFormat::kQ4_K: return {PanelFormat::kNibbleMin, 0};
-    case WeightFormat::kQ5_0: return {PanelFormat::kByte, 128 - 16};
-    case WeightFormat::kQ8_0: return {PanelFormat::kByte, 128};
-    case WeightFormat::kQ5_1: case WeightFormat::kQ5_K: return {PanelFormat::kByteMin, 0};
-    case WeightFormat::kQ2_K: return {PanelFormat::kNibbleMin16, 0};
-    case WeightFormat::kQ3_K: return {PanelFormat::kNibble16, 4 + 4};
-    case WeightFormat::kQ6_K: return {PanelFormat::kByte16, 128};
+    case WeightFormat::kF32:
+      return {PanelFormat::kF32};
+    case WeightFormat::kF16:
+      return {PanelFormat::kF16};
+    case WeightFormat::kBF16:
+      return {PanelFormat::kBF16};
+    case WeightFormat::kQ4_0:
+      return {PanelFormat::kNibble, 0};
+    case WeightFormat::kQ4_1:
+    case WeightFormat::kQ4_K:
+      return {PanelFormat::kNibbleMin, 0};
+    case WeightFormat::kQ5_0:
+      return {PanelFormat::kByte, 128 - 16};
+    case WeightFormat::kQ8_0:
+      return {PanelFormat::kByte, 128};
+    case WeightFormat::kQ5_1:
+    case WeightFormat::kQ5_K:
+      return {PanelFormat::kByteMin, 0};
+    case WeightFormat::kQ2_K:
+      return {PanelFormat::kNibbleMin16, 0};
+    case WeightFormat::kQ3_K:
+      return {PanelFormat::kNibble16, 4 + 4};
+    case WeightFormat::kQ6_K:
+      return {PanelFormat::kByte16, 128};
   }
   return {PanelFormat::kF32};
 }
@@ -38,21 +52,31 @@ bool is_nibble(PanelFormat f) {
 bool has_min(PanelFormat f) {
   return f == PanelFormat::kNibbleMin || f == PanelFormat::kByteMin || f == PanelFormat::kNibbleMin16;
 }
-int zero_point(PanelFormat f) { return has_min(f) ? 0 : is_nibble(f) ? 8 : 128; }
-int64_t value_bytes(PanelFormat f) { return is_nibble(f) ? 256 : 512; }
-int64_t group_bytes(PanelFormat f) { return value_bytes(f) + kGroupInputs / run_inputs(f) * 32 * (has_min(f) ? 2 : 1); }
+int zero_point(PanelFormat f) {
+  return has_min(f) ? 0 : is_nibble(f) ? 8 : 128;
+}
+int64_t value_bytes(PanelFormat f) {
+  return is_nibble(f) ? 256 : 512;
+}
+int64_t group_bytes(PanelFormat f) {
+  return value_bytes(f) + kGroupInputs / run_inputs(f) * 32 * (has_min(f) ? 2 : 1);
+}
 
 int64_t panel_bytes(PanelFormat f, int64_t columns) {
   switch (f) {
-    case PanelFormat::kF32: return columns * 64;
-    case PanelFormat::kF16: return columns * 32;
-    case PanelFormat::kBF16: return (columns + 1) / 2 * 64;
-    default: return columns / kGroupInputs * group_bytes(f);
+    case PanelFormat::kF32:
+      return columns * 64;
+    case PanelFormat::kF16:
+      return columns * 32;
+    case PanelFormat::kBF16:
+      return (columns + 1) / 2 * 64;
+    default:
+      return columns / kGroupInputs * group_bytes(f);
   }
 }
 
-// The formats of most models, straight from the file's block to the panel: the nibbles of a block are already in the panel's
-// order within each 32-bit lane.
+// The formats of most models, straight from the file's block to the panel: the nibbles of a block are already
+// in the panel's order within each 32-bit lane.
 void place_q4_block(const uint8_t* block, bool with_min, uint8_t* group, int lane) {
   std::memcpy(group + 256 + 2 * lane, block, 2);
   if (with_min) std::memcpy(group + 288 + 2 * lane, block + 2, 2);
@@ -75,8 +99,8 @@ void store_half(uint8_t* to, float value) {
   std::memcpy(to, &half, 2);
 }
 
-// Any other quantised format through its decoded runs of 16. Two runs fill a group; formats whose scale spans 32 weights have
-// it in both.
+// Any other quantised format through its decoded runs of 16. Two runs fill a group; formats whose scale spans
+// 32 weights have it in both.
 void place_runs(const QuantRun* runs, PackedForm form, uint8_t* group, int lane) {
   const int group_runs = kGroupInputs / run_inputs(form.format);
   uint8_t* scales = group + value_bytes(form.format);
@@ -97,26 +121,31 @@ void place_runs(const QuantRun* runs, PackedForm form, uint8_t* group, int lane)
   }
 }
 
-void pack_quantised_row(WeightFormat format, PackedForm form, const std::byte* row, int64_t columns, uint8_t* panel, int lane) {
+void pack_quantised_row(WeightFormat format, PackedForm form, const std::byte* row, int64_t columns,
+                        uint8_t* panel, int lane) {
   const auto facts = facts_of(format);
   const int64_t step = group_bytes(form.format);
   const auto* block = reinterpret_cast<const uint8_t*>(row);
   const int64_t blocks = columns / facts.block_weights;
   switch (format) {
-    case WeightFormat::kQ4_0: case WeightFormat::kQ4_1:
+    case WeightFormat::kQ4_0:
+    case WeightFormat::kQ4_1:
       for (int64_t b = 0; b < blocks; ++b, block += facts.block_bytes, panel += step) {
         place_q4_block(block, format == WeightFormat::kQ4_1, panel, lane);
       }
       return;
     case WeightFormat::kQ8_0:
-      for (int64_t b = 0; b < blocks; ++b, block += facts.block_bytes, panel += step) place_q8_block(block, panel, lane);
+      for (int64_t b = 0; b < blocks; ++b, block += facts.block_bytes, panel += step)
+        place_q8_block(block, panel, lane);
       return;
-    default: break;
+    default:
+      break;
   }
   QuantRun runs[16];
   for (int64_t b = 0; b < blocks; ++b, block += facts.block_bytes) {
     unpack_block(format, reinterpret_cast<const std::byte*>(block), runs);
-    for (int g = 0; g < facts.block_weights / kGroupInputs; ++g, panel += step) place_runs(runs + 2 * g, form, panel, lane);
+    for (int g = 0; g < facts.block_weights / kGroupInputs; ++g, panel += step)
+      place_runs(runs + 2 * g, form, panel, lane);
   }
 }
 
@@ -131,23 +160,26 @@ void pack_panel(const HostWeight& part, PackedForm form, int64_t first_row, uint
     const size_t element = part.format == WeightFormat::kF32 ? 4 : 2;
     for (int64_t i = 0; i < part.columns; ++i) {
       const int64_t place = form.format == PanelFormat::kBF16 ? i / 2 * 32 + 2 * lane + i % 2 : i * 16 + lane;
-      std::memcpy(panel + static_cast<size_t>(place) * element, row + static_cast<size_t>(i) * element, element);
+      std::memcpy(panel + static_cast<size_t>(place) * element, row + static_cast<size_t>(i) * element,
+                  element);
     }
   }
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, Arena& arena, ThreadPool& pool) {
+Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, Arena& arena,
+                                            ThreadPool& pool) {
   SLUICE_CHECK(!parts.empty());
   int64_t rows = 0;
   const int64_t columns = parts[0].columns;
   for (const auto& part : parts) {
     const auto facts = facts_of(part.format);
     if (part.columns != columns || columns <= 0 || part.rows <= 0 || columns % facts.block_weights != 0) {
-      return Error{ErrorCode::kCorrupt, "A " + std::string(facts.name) + " weight of " + std::to_string(part.rows) + " by " +
-                                            std::to_string(part.columns) + " cannot be: rows of this format are multiples of " +
-                                            std::to_string(facts.block_weights) + " long, and fused parts equally long."};
+      return Error{ErrorCode::kCorrupt,
+                   "A " + std::string(facts.name) + " weight of " + std::to_string(part.rows) + " by " +
+                       std::to_string(part.columns) + " cannot be: rows of this format are multiples of " +
+                       std::to_string(facts.block_weights) + " long, and fused parts equally long."};
     }
     rows += part.rows;
   }
@@ -171,7 +203,8 @@ Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, A
   }
   weight->memory_ = arena.take(weight->bytes_);
   if (weight->memory_.data == nullptr) {
-    return Error{ErrorCode::kOutOfMemory, "There is no memory for a packed weight of " + std::to_string(weight->bytes_ >> 20) +
+    return Error{ErrorCode::kOutOfMemory, "There is no memory for a packed weight of " +
+                                              std::to_string(weight->bytes_ >> 20) +
                                               " MB; use a smaller model or a machine with more memory."};
   }
   auto* at = reinterpret_cast<uint8_t*>(weight->memory_.data);
@@ -208,15 +241,22 @@ void PackedWeight::read_row(int64_t row, float* out) const {
   if (!is_quantised(s.format)) {
     for (int64_t i = 0; i < columns(); ++i) {
       switch (s.format) {
-        case PanelFormat::kF32: std::memcpy(out + i, panel + (i * 16 + lane) * 4, 4); break;
-        case PanelFormat::kF16: out[i] = f16_to_f32(half_at(panel + (i * 16 + lane) * 2)); break;
-        default: out[i] = bf16_to_f32(half_at(panel + (i / 2 * 32 + 2 * lane + i % 2) * 2)); break;
+        case PanelFormat::kF32:
+          std::memcpy(out + i, panel + (i * 16 + lane) * 4, 4);
+          break;
+        case PanelFormat::kF16:
+          out[i] = f16_to_f32(half_at(panel + (i * 16 + lane) * 2));
+          break;
+        default:
+          out[i] = bf16_to_f32(half_at(panel + (i / 2 * 32 + 2 * lane + i % 2) * 2));
+          break;
       }
     }
     return;
   }
   const int run = run_inputs(s.format), runs = kGroupInputs / run, zero = zero_point(s.format);
-  for (int64_t g = 0; g < columns() / kGroupInputs; ++g, panel += group_bytes(s.format), out += kGroupInputs) {
+  for (int64_t g = 0; g < columns() / kGroupInputs;
+       ++g, panel += group_bytes(s.format), out += kGroupInputs) {
     const uint8_t* scales = panel + value_bytes(s.format);
     for (int i = 0; i < kGroupInputs; ++i) {
       int stored;
@@ -227,7 +267,8 @@ void PackedWeight::read_row(int64_t row, float* out) const {
         stored = panel[64 * (i / 4) + 4 * lane + i % 4];
       }
       const float scale = f16_to_f32(half_at(scales + 32 * (i / run) + 2 * lane));
-      const float minimum = has_min(s.format) ? f16_to_f32(half_at(scales + 32 * (runs + i / run) + 2 * lane)) : 0.0F;
+      const float minimum =
+          has_min(s.format) ? f16_to_f32(half_at(scales + 32 * (runs + i / run) + 2 * lane)) : 0.0F;
       out[i] = scale * static_cast<float>(stored - zero) + minimum;
     }
   }

@@ -1,5 +1,6 @@
-// A matrix in the layout that the loops read: panels of 16 outputs (kernel_table.h draws them), each of the fused parts a
-// segment of its own, because parts may differ in format and need not be multiples of 16. Read-only once packed.
+// A matrix in the layout that the loops read: panels of 16 outputs (kernel_table.h draws them), each of the
+// fused parts a segment of its own, because parts may differ in format and need not be multiples of 16.
+// Read-only once packed.
 #pragma once
 
 #include <vector>
@@ -20,7 +21,9 @@ struct Segment {
   int64_t rows = 0;
 };
 
-constexpr bool is_quantised(PanelFormat f) { return f < PanelFormat::kF32; }
+constexpr bool is_quantised(PanelFormat f) {
+  return f < PanelFormat::kF32;
+}
 constexpr int run_inputs(PanelFormat f) {
   return f == PanelFormat::kNibble16 || f == PanelFormat::kNibbleMin16 || f == PanelFormat::kByte16 ? 16 : 32;
 }
@@ -51,6 +54,7 @@ class PackedWeight : public Weight {
 };
 
 // kCorrupt for shapes that cannot be, kOutOfMemory when the memory is refused.
-Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, Arena& arena, ThreadPool& pool);
+Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, Arena& arena,
+                                            ThreadPool& pool);
 
 }  // namespace sluice::cpu

@@ -10,14 +10,16 @@ namespace sluice::cpu {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
-constexpr float kNearNats = 10;  // candidates within this of the best come first; only flat distributions need more
+constexpr float kNearNats =
+    10;  // candidates within this of the best come first; only flat distributions need more
 
 }  // namespace
 
 void RowSampler::sample(std::span<float> logits, const SamplingRow& row, SampledToken& out) {
   out.top_logprobs.clear();
   const bool changes = !row.allowed_mask.empty() || !row.banned_tokens.empty() || !row.logit_bias.empty() ||
-                       row.repetition_penalty != 1.0F || row.presence_penalty != 0 || row.frequency_penalty != 0;
+                       row.repetition_penalty != 1.0F || row.presence_penalty != 0 ||
+                       row.frequency_penalty != 0;
   std::span<float> seen = logits;
   if (changes) {
     adjusted_.assign(logits.begin(), logits.end());
@@ -42,7 +44,8 @@ void RowSampler::sample(std::span<float> logits, const SamplingRow& row, Sampled
   if (row.logprobs >= 0) report_logprobs(logits, row.logprobs, out);
 }
 
-// Repetition: https://arxiv.org/abs/1909.05858 (over prompt and output); presence and frequency: the OpenAI API reference.
+// Repetition: https://arxiv.org/abs/1909.05858 (over prompt and output); presence and frequency: the OpenAI
+// API reference.
 void RowSampler::penalise(const SamplingRow& row, std::span<float> logits) {
   counts_.resize(logits.size());  // all zero between calls
   touched_.clear();
@@ -83,8 +86,9 @@ double RowSampler::take_candidates(std::span<const float> logits, float threshol
   return total;
 }
 
-// Brings the most likely candidates to the front, as many as it takes for their weight to reach (or pass) `target`; returns
-// that number, at least 1. The last of them is in its sorted place, those before it in any order. Linear on average.
+// Brings the most likely candidates to the front, as many as it takes for their weight to reach (or pass)
+// `target`; returns that number, at least 1. The last of them is in its sorted place, those before it in any
+// order. Linear on average.
 size_t RowSampler::prefix_reaching(double target, bool beyond) {
   const auto before = [](const Candidate& a, const Candidate& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
@@ -164,7 +168,8 @@ void RowSampler::report_logprobs(std::span<const float> raw, int count, SampledT
   const auto n = static_cast<int64_t>(raw.size());
   const float largest = kernels_->largest(raw.data(), n);
   weights_.resize(raw.size());
-  const double log_total = std::log(kernels_->exp_sum(raw.data(), n, largest, 1.0F, weights_.data())) + largest;
+  const double log_total =
+      std::log(kernels_->exp_sum(raw.data(), n, largest, 1.0F, weights_.data())) + largest;
   out.logprob = static_cast<float>(raw[static_cast<size_t>(out.id)] - log_total);
   const auto wanted = std::min<size_t>(static_cast<size_t>(std::max(count, 0)), raw.size());
   if (wanted == 0) return;
@@ -172,8 +177,9 @@ void RowSampler::report_logprobs(std::span<const float> raw, int count, SampledT
   for (size_t v = 0; v < raw.size(); ++v) {
     if (top.size() == wanted && raw[v] <= top.back().logprob) continue;
     const TokenLogprob entry{static_cast<int32_t>(v), raw[v]};
-    const auto at = std::upper_bound(top.begin(), top.end(), entry,
-                                     [](const TokenLogprob& a, const TokenLogprob& b) { return a.logprob > b.logprob; });
+    const auto at =
+        std::upper_bound(top.begin(), top.end(), entry,
+                         [](const TokenLogprob& a, const TokenLogprob& b) { return a.logprob > b.logprob; });
     top.insert(at, entry);
     if (top.size() > wanted) top.pop_back();
   }

@@ -1,5 +1,6 @@
-// One row of logits to one token, in linear time: the same steps and the same draw as kernels/reference/sample_row.h, but no
-// sort of the vocabulary. One object per thread; its scratch grows to the vocabulary once.
+// One row of logits to one token, in linear time: the same steps and the same draw as
+// kernels/reference/sample_row.h, but no sort of the vocabulary. One object per thread; its scratch grows to
+// the vocabulary once.
 #pragma once
 
 #include <span>

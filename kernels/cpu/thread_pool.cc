@@ -16,9 +16,15 @@ namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(50);
 
-int next_part(uint64_t ticket) { return static_cast<int>(ticket & 0xffff); }
-int parts_of(uint64_t ticket) { return static_cast<int>((ticket >> 16) & 0xffff); }
-uint64_t region_of(uint64_t ticket) { return ticket >> 32; }
+int next_part(uint64_t ticket) {
+  return static_cast<int>(ticket & 0xffff);
+}
+int parts_of(uint64_t ticket) {
+  return static_cast<int>((ticket >> 16) & 0xffff);
+}
+uint64_t region_of(uint64_t ticket) {
+  return ticket >> 32;
+}
 
 }  // namespace
 
@@ -42,7 +48,8 @@ bool ThreadPool::claim_and_run(uint64_t ticket, int thread) {
     const int part = next_part(ticket);
     if (part >= parts_of(ticket)) return false;
     uint64_t seen = ticket;
-    if (ticket_.compare_exchange_weak(seen, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
+    if (ticket_.compare_exchange_weak(seen, ticket + 1, std::memory_order_acq_rel,
+                                      std::memory_order_acquire)) {
       call(body, part, thread);
       done_.fetch_add(1, std::memory_order_release);
       return true;
@@ -68,17 +75,17 @@ void ThreadPool::run_parallel(int parts, Call call, void* body) {
   }
   // Only parts that some worker has claimed are still out. A worker may share our core: yield after a while.
   for (int spins = 0; done_.load(std::memory_order_acquire) != parts; ++spins) {
-    if (spins < 4000) _mm_pause();
-    else sched_yield();
+    if (spins < 4000)
+      _mm_pause();
+    else
+      sched_yield();
   }
 }
 
 void ThreadPool::work(int thread) {
   uint64_t region = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
-    const auto fresh = [&] {
-      return region_of(ticket_.load(std::memory_order_seq_cst)) != region;
-    };
+    const auto fresh = [&] { return region_of(ticket_.load(std::memory_order_seq_cst)) != region; };
     auto deadline = std::chrono::steady_clock::time_point{};
     bool found = fresh();
     for (int spins = 0; !found; ++spins) {
@@ -86,8 +93,10 @@ void ThreadPool::work(int thread) {
       found = fresh();
       if (found || spins % 64 != 63) continue;
       const auto now = std::chrono::steady_clock::now();
-      if (deadline == std::chrono::steady_clock::time_point{}) deadline = now + kSpin;
-      else if (now > deadline) break;
+      if (deadline == std::chrono::steady_clock::time_point{})
+        deadline = now + kSpin;
+      else if (now > deadline)
+        break;
     }
     if (!found) {
       const uint32_t seen = wake_.load(std::memory_order_acquire);
@@ -126,7 +135,8 @@ int usable_cores() {
   double period = 0;
   std::ifstream v2("/sys/fs/cgroup/cpu.max");
   if (!(v2 >> quota >> period)) {
-    std::ifstream quota_v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_v1("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+    std::ifstream quota_v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+        period_v1("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
     if (!(quota_v1 >> quota) || !(period_v1 >> period)) quota.clear();
   }
   if (!quota.empty() && quota != "max" && quota[0] != '-' && quota.size() < 16 && period > 0) {

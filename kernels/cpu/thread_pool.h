@@ -1,6 +1,7 @@
-// The threads that compute: the caller and workers that stay for the pool's life. One region at a time, issued by one thread;
-// its parts are claimed one after another from a shared counter, so a worker that the system has put aside delays nobody.
-// Idle workers spin for some tens of microseconds (a step has a hundred regions, microseconds apart), then sleep.
+// The threads that compute: the caller and workers that stay for the pool's life. One region at a time,
+// issued by one thread; its parts are claimed one after another from a shared counter, so a worker that the
+// system has put aside delays nobody. Idle workers spin for some tens of microseconds (a step has a hundred
+// regions, microseconds apart), then sleep.
 #pragma once
 
 #include <atomic>
@@ -23,8 +24,9 @@ class ThreadPool {
 
   static constexpr int kMostParts = 0xffff;
 
-  // Calls body(part, thread) for every part in [0, parts), parts <= kMostParts, and returns when all are done; 0 <= thread < threads(), and no
-  // two calls run at once under one thread number. The caller works too (as thread 0); one part runs without waking anyone.
+  // Calls body(part, thread) for every part in [0, parts), parts <= kMostParts, and returns when all are
+  // done; 0 <= thread < threads(), and no two calls run at once under one thread number. The caller works too
+  // (as thread 0); one part runs without waking anyone.
   template <class Body>
   void run(int parts, Body&& body) {
     if (parts <= 0) return;
@@ -33,8 +35,9 @@ class ThreadPool {
       return;
     }
     using B = std::remove_reference_t<Body>;
-    run_parallel(parts, [](void* b, int part, int thread) { (*static_cast<B*>(b))(part, thread); },
-                 const_cast<void*>(static_cast<const void*>(&body)));
+    run_parallel(
+        parts, [](void* b, int part, int thread) { (*static_cast<B*>(b))(part, thread); },
+        const_cast<void*>(static_cast<const void*>(&body)));
   }
 
  private:
@@ -44,20 +47,22 @@ class ThreadPool {
   void work(int thread);
   bool claim_and_run(uint64_t ticket, int thread);
 
-  // The region in progress. `ticket_` is region number << 32 | parts << 16 | next part. A worker reads the fields between
-  // reading the ticket and advancing it; that the exchange succeeds proves that the region still had a part to give, and the
-  // fields are only rewritten once all parts are done.
+  // The region in progress. `ticket_` is region number << 32 | parts << 16 | next part. A worker reads the
+  // fields between reading the ticket and advancing it; that the exchange succeeds proves that the region
+  // still had a part to give, and the fields are only rewritten once all parts are done.
   alignas(64) std::atomic<uint64_t> ticket_{0};
   std::atomic<Call> call_{nullptr};
   std::atomic<void*> body_{nullptr};
   alignas(64) std::atomic<int> done_{0};
-  alignas(64) std::atomic<uint32_t> wake_{0};  // futex word: rises with each region that finds sleepers, and at the end
+  alignas(64) std::atomic<uint32_t> wake_{
+      0};  // futex word: rises with each region that finds sleepers, and at the end
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };
 
-// Physical cores that this process may run on: affinity mask and cgroup quota, hyper-threads counted once. At least 1.
+// Physical cores that this process may run on: affinity mask and cgroup quota, hyper-threads counted once. At
+// least 1.
 int usable_cores();
 
 }  // namespace sluice::cpu

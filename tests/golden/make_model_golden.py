@@ -4,9 +4,9 @@
 Needs: pip install torch transformers safetensors numpy gguf.  Rerun:
   python3 tests/golden/make_model_golden.py                  # tiny random models: tests/golden/models/*
   python3 tests/golden/make_model_golden.py --smollm2 FILE   # and smollm2.json, from the default GGUF
-Each folder under models/ is a Hugging Face directory as save_pretrained writes it, plus logits.json: token ids
-and the logits of every position, fp32. smollm2.json holds, for every position of a few prompts, the 32 largest
-logits and log(sum(exp)).
+Each folder under models/ is a Hugging Face directory as save_pretrained writes it, plus logits.json: token
+ids and the logits of every position, fp32. smollm2.json holds, for every position of a few prompts, the 32
+largest logits and log(sum(exp)).
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes quant_blocks.bin: random blocks of every quantised GGUF format, and their values by the gguf package.
+"""Writes quant_blocks.bin: random blocks of every quantised GGUF format, their values by the gguf package.
 
 Needs: pip install gguf numpy.  Rerun: python3 tests/golden/make_quant_golden.py
 File, per format: u32 name length, name, u32 blocks, u32 block bytes, u32 block weights, bytes, f32 values.

@@ -1,4 +1,5 @@
-// Every operation of the CPU backend against the reference, under every instruction set that this machine runs.
+// Every operation of the CPU backend against the reference, under every instruction set that this machine
+// runs.
 #include "kernels/cpu/cpu_backend.h"
 
 #include <gtest/gtest.h>
@@ -28,9 +29,11 @@ class CpuBackend : public ::testing::TestWithParam<std::tuple<std::string, int>>
   std::unique_ptr<Backend> reference_ = make_reference_backend();
 };
 
-INSTANTIATE_TEST_SUITE_P(Isas, CpuBackend, ::testing::Combine(::testing::ValuesIn(cpu_isas()), ::testing::Values(1, 3)),
+INSTANTIATE_TEST_SUITE_P(Isas, CpuBackend,
+                         ::testing::Combine(::testing::ValuesIn(cpu_isas()), ::testing::Values(1, 3)),
                          [](const auto& test) {
-                           return std::get<0>(test.param) + "_" + std::to_string(std::get<1>(test.param)) + "_threads";
+                           return std::get<0>(test.param) + "_" + std::to_string(std::get<1>(test.param)) +
+                                  "_threads";
                          });
 
 // Largest difference over the root mean square of what was wanted.
@@ -44,12 +47,17 @@ double relative_error(const Matrix& got, const Matrix& want) {
   return worst / std::sqrt(squares / static_cast<double>(want.values.size()) + 1e-30);
 }
 
-// Activations are int8 for quantised weights: some 0.4% of the group's largest value each, averaged over the inputs.
+// Activations are int8 for quantised weights: some 0.4% of the group's largest value each, averaged over the
+// inputs.
 double matmul_tolerance(WeightFormat format) {
   switch (format) {
-    case WeightFormat::kF32: case WeightFormat::kF16: return 1e-5;
-    case WeightFormat::kBF16: return 0.02;  // activations may be bf16 too
-    default: return 0.05;
+    case WeightFormat::kF32:
+    case WeightFormat::kF16:
+      return 1e-5;
+    case WeightFormat::kBF16:
+      return 0.02;  // activations may be bf16 too
+    default:
+      return 0.05;
   }
 }
 
@@ -61,15 +69,18 @@ TEST_P(CpuBackend, multiplies_weights_of_every_format) {
     EXPECT_EQ((*packed)->rows(), 100);
     EXPECT_EQ((*packed)->columns(), 512);
     for (const int64_t rows : {1, 2, 7, 33}) {
-      Matrix x = Matrix::random(rows, 512, 11), bias = Matrix::random(1, 100, 12), got(rows, 100), want(rows, 100);
+      Matrix x = Matrix::random(rows, 512, 11), bias = Matrix::random(1, 100, 12), got(rows, 100),
+             want(rows, 100);
       cpu_->matmul(**packed, x.view(), bias.row(0), got.view());
       reference_->matmul(**plain, x.view(), bias.row(0), want.view());
-      EXPECT_LT(relative_error(got, want), matmul_tolerance(format)) << facts_of(format).name << ", " << rows << " rows";
+      EXPECT_LT(relative_error(got, want), matmul_tolerance(format))
+          << facts_of(format).name << ", " << rows << " rows";
     }
   }
 }
 
-// Against dequantised activations the integer path is exact up to fp32 rounding: errors of indexing cannot hide in int8 noise.
+// Against dequantised activations the integer path is exact up to fp32 rounding: errors of indexing cannot
+// hide in int8 noise.
 TEST_P(CpuBackend, multiplies_exactly_when_activations_are_whole) {
   for (const WeightFormat format : testing::kAllFormats) {
     const FileWeight w(format, 37, 256, 5);
@@ -89,8 +100,9 @@ TEST_P(CpuBackend, multiplies_exactly_when_activations_are_whole) {
 }
 
 TEST_P(CpuBackend, fused_parts_of_mixed_formats_and_odd_heights_give_what_each_gives_alone) {
-  const FileWeight q(WeightFormat::kQ4_K, 72, 256, 1), k(WeightFormat::kQ6_K, 23, 256, 2), v(WeightFormat::kQ8_0, 17, 256, 3),
-      dense(WeightFormat::kF32, 5, 256, 4), half(WeightFormat::kBF16, 40, 256, 5);
+  const FileWeight q(WeightFormat::kQ4_K, 72, 256, 1), k(WeightFormat::kQ6_K, 23, 256, 2),
+      v(WeightFormat::kQ8_0, 17, 256, 3), dense(WeightFormat::kF32, 5, 256, 4),
+      half(WeightFormat::kBF16, 40, 256, 5);
   const HostWeight parts[] = {q.host, k.host, v.host, dense.host, half.host};
   auto fused = cpu_->load_weight(parts);
   ASSERT_TRUE(fused.ok());
@@ -114,7 +126,8 @@ TEST_P(CpuBackend, dense_weights_may_have_any_width) {
       Matrix x = Matrix::random(5, columns, 8), got(5, 19), want(5, 19);
       cpu_->matmul(**packed, x.view(), nullptr, got.view());
       reference_->matmul(**plain, x.view(), nullptr, want.view());
-      EXPECT_LT(relative_error(got, want), matmul_tolerance(format)) << facts_of(format).name << " " << columns;
+      EXPECT_LT(relative_error(got, want), matmul_tolerance(format))
+          << facts_of(format).name << " " << columns;
     }
   }
 }
@@ -122,7 +135,8 @@ TEST_P(CpuBackend, dense_weights_may_have_any_width) {
 TEST_P(CpuBackend, a_slice_of_columns_is_an_input_and_an_output) {
   const FileWeight w(WeightFormat::kQ8_0, 32, 64, 5);
   auto packed = cpu_->load_weight({&w.host, 1});
-  Matrix wide = Matrix::random(4, 200, 1), out = Matrix::random(4, 100, 2), before = out, narrow(4, 64), want(4, 32);
+  Matrix wide = Matrix::random(4, 200, 1), out = Matrix::random(4, 100, 2), before = out, narrow(4, 64),
+         want(4, 32);
   for (int r = 0; r < 4; ++r) std::copy_n(wide.row(r) + 30, 64, narrow.row(r));
   cpu_->matmul(**packed, narrow.view(), nullptr, want.view());
   cpu_->matmul(**packed, wide.view().slice(30, 64), nullptr, out.view().slice(10, 32));
@@ -134,8 +148,9 @@ TEST_P(CpuBackend, a_slice_of_columns_is_an_input_and_an_output) {
 }
 
 TEST_P(CpuBackend, a_row_of_a_product_has_the_same_bits_in_any_company) {
-  const WeightFormat formats[] = {WeightFormat::kF32,  WeightFormat::kBF16, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
-                                  WeightFormat::kQ8_0, WeightFormat::kQ5_1, WeightFormat::kQ6_K, WeightFormat::kQ2_K};
+  const WeightFormat formats[] = {WeightFormat::kF32,  WeightFormat::kBF16, WeightFormat::kQ4_0,
+                                  WeightFormat::kQ4_1, WeightFormat::kQ8_0, WeightFormat::kQ5_1,
+                                  WeightFormat::kQ6_K, WeightFormat::kQ2_K};
   Matrix x = Matrix::random(40, 256, 21);
   for (const WeightFormat format : formats) {
     const FileWeight w(format, 83, 256, 6);
@@ -165,7 +180,8 @@ TEST_P(CpuBackend, embeds_rows_of_every_format) {
     Matrix got(9, 256), want(9, 256);
     cpu_->embed(**packed, ids, got.view());
     reference_->embed(**plain, ids, want.view());
-    EXPECT_LT(relative_error(got, want), format >= WeightFormat::kQ2_K ? 4e-3 : 1e-5) << facts_of(format).name;
+    EXPECT_LT(relative_error(got, want), format >= WeightFormat::kQ2_K ? 4e-3 : 1e-5)
+        << facts_of(format).name;
   }
 }
 
@@ -181,7 +197,8 @@ TEST_P(CpuBackend, refuses_weights_that_cannot_be) {
 
 TEST_P(CpuBackend, normalises) {
   for (const int64_t width : {1, 8, 64, 100, 576, 1000}) {
-    Matrix x = Matrix::random(9, width, 1, 3), delta = Matrix::random(9, width, 2), scale = Matrix::random(1, width, 3);
+    Matrix x = Matrix::random(9, width, 1, 3), delta = Matrix::random(9, width, 2),
+           scale = Matrix::random(1, width, 3);
     Matrix got(9, width), want(9, width), x2 = x;
     cpu_->rms_norm(x.view(), scale.row(0), 1e-5F, got.view());
     reference_->rms_norm(x.view(), scale.row(0), 1e-5F, want.view());
@@ -215,7 +232,8 @@ TEST_P(CpuBackend, gathers_rows_and_makes_angles) {
   Matrix x = Matrix::random(9, 33, 1), got(3, 33);
   const std::vector<int32_t> rows = {8, 0, 8};
   cpu_->gather_rows(x.view(), rows, got.view());
-  for (int r = 0; r < 3; ++r) EXPECT_EQ(std::memcmp(got.row(r), x.row(rows[static_cast<size_t>(r)]), 33 * 4), 0);
+  for (int r = 0; r < 3; ++r)
+    EXPECT_EQ(std::memcmp(got.row(r), x.row(rows[static_cast<size_t>(r)]), 33 * 4), 0);
   const std::vector<int32_t> positions = {0, 1, 77, 131071};
   const std::vector<float> frequencies = {1, 0.5F, 0.01F, 1e-5F};
   Matrix angles(4, 8), want(4, 8);
@@ -230,12 +248,16 @@ struct AttentionCase {
   std::vector<Step::Part> parts;
 };
 
-// bf16 scores and weights where the machine multiplies bf16; int8 caches are compared with what the cache holds.
-double attention_tolerance(DType dtype) { return dtype == DType::kBF16 ? 0.03 : 5e-5; }
+// bf16 scores and weights where the machine multiplies bf16; int8 caches are compared with what the cache
+// holds.
+double attention_tolerance(DType dtype) {
+  return dtype == DType::kBF16 ? 0.03 : 5e-5;
+}
 
 TEST_P(CpuBackend, attends_as_the_reference_does) {
   std::vector<AttentionCase> cases;
-  const std::vector<Step::Part> mixed = {{0, 1}, {15, 1}, {16, 1}, {0, 17}, {63, 2}, {250, 9}, {255, 1}, {256, 1}, {600, 3}};
+  const std::vector<Step::Part> mixed = {{0, 1},   {15, 1},  {16, 1},  {0, 17}, {63, 2},
+                                         {250, 9}, {255, 1}, {256, 1}, {600, 3}};
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
     cases.push_back({9, 3, 64, 16, 0, dtype, mixed});
     cases.push_back({4, 4, 80, 32, 0, dtype, mixed});
@@ -248,14 +270,17 @@ TEST_P(CpuBackend, attends_as_the_reference_does) {
   }
   uint32_t seed = 1;
   for (const auto& c : cases) {
-    SCOPED_TRACE(std::string(name_of(c.dtype)) + " D=" + std::to_string(c.head_size) + " seed=" + std::to_string(++seed));
-    const AttentionShape shape{c.query_heads, c.kv_heads, c.head_size, 1 / std::sqrt(static_cast<float>(c.head_size)), c.window};
+    SCOPED_TRACE(std::string(name_of(c.dtype)) + " D=" + std::to_string(c.head_size) +
+                 " seed=" + std::to_string(++seed));
+    const AttentionShape shape{c.query_heads, c.kv_heads, c.head_size,
+                               1 / std::sqrt(static_cast<float>(c.head_size)), c.window};
     Caches caches({c.block_tokens, c.kv_heads, c.head_size, c.dtype}, 300, seed);
     std::vector<Step::Part> whole;
     for (const auto& p : c.parts) whole.push_back({0, p.stored + p.added});
     const Step fill(whole, caches), step(c.parts, caches);
     std::vector<float> frequencies(static_cast<size_t>(c.head_size / 2));
-    for (size_t i = 0; i < frequencies.size(); ++i) frequencies[i] = std::pow(10000.0F, -2.0F * static_cast<float>(i) / c.head_size);
+    for (size_t i = 0; i < frequencies.size(); ++i)
+      frequencies[i] = std::pow(10000.0F, -2.0F * static_cast<float>(i) / c.head_size);
 
     // Rotation and stores: each backend into a cache of its own.
     const auto tokens = static_cast<int64_t>(fill.positions.size());
@@ -270,7 +295,8 @@ TEST_P(CpuBackend, attends_as_the_reference_does) {
     ASSERT_LT(relative_error(qkv, qkv2), 1e-5);
     size_t unequal_bytes = 0;  // neighbouring roundings of values that differ in the last fp32 bit
     for (size_t i = 0; i < caches.keys.size(); ++i) {
-      unequal_bytes += (caches.keys[i] != other.keys[i] ? 1U : 0U) + (caches.values[i] != other.values[i] ? 1U : 0U);
+      unequal_bytes +=
+          (caches.keys[i] != other.keys[i] ? 1U : 0U) + (caches.values[i] != other.values[i] ? 1U : 0U);
     }
     ASSERT_LT(unequal_bytes, caches.keys.size() / (c.dtype == DType::kF32 ? 5 : 200));
 
@@ -293,7 +319,8 @@ TEST_P(CpuBackend, attention_of_a_token_has_the_same_bits_however_it_is_schedule
       const AttentionShape shape{6, 2, 64, 0.125F, window};
       Caches caches({16, 2, 64, dtype}, 200, 3);
       const Step whole({{0, kTokens}}, caches);
-      Matrix qkv = Matrix::random(kTokens, shape.qkv_columns(), 4), angles(kTokens, 64), want(kTokens, 6 * 64);
+      Matrix qkv = Matrix::random(kTokens, shape.qkv_columns(), 4), angles(kTokens, 64),
+             want(kTokens, 6 * 64);
       const std::vector<float> frequencies(32, 0.1F);
       cpu_->rope_angles(whole.positions, frequencies, 1, angles.view());
       cpu_->rope_store_kv(whole.batch(), shape, RopeStyle::kHalf, angles.view(), qkv.view(), caches.view);
@@ -310,16 +337,19 @@ TEST_P(CpuBackend, attention_of_a_token_has_the_same_bits_however_it_is_schedule
         int64_t row = 0;
         for (size_t s = 0; s < ranges.size(); ++s) {
           for (int64_t b = 0; b < step.stride; ++b) {
-            step.table[s * static_cast<size_t>(step.stride) + static_cast<size_t>(b)] = whole.table[static_cast<size_t>(b)];
+            step.table[s * static_cast<size_t>(step.stride) + static_cast<size_t>(b)] =
+                whole.table[static_cast<size_t>(b)];
           }
-          for (int t = ranges[s].first; t < ranges[s].second; ++t) std::copy_n(qkv.row(t), qkv.columns, q.row(row++));
+          for (int t = ranges[s].first; t < ranges[s].second; ++t)
+            std::copy_n(qkv.row(t), qkv.columns, q.row(row++));
         }
         cpu_->attention(step.batch(), shape, q.view(), caches.view, got.view());
         row = 0;
         for (const auto& [first, last] : ranges) {
           for (int t = first; t < last; ++t, ++row) {
             ASSERT_EQ(std::memcmp(got.row(row), want.row(t), static_cast<size_t>(want.columns) * 4), 0)
-                << name_of(dtype) << " token " << t << " of " << first << " to " << last << ", window " << window;
+                << name_of(dtype) << " token " << t << " of " << first << " to " << last << ", window "
+                << window;
           }
         }
       };

@@ -1,5 +1,5 @@
-// Builds what the kernel tests run on: seeded activations, weights of every format, a filled paged cache with a scattered
-// block table, and ragged batches over it.
+// Builds what the kernel tests run on: seeded activations, weights of every format, a filled paged cache with
+// a scattered block table, and ragged batches over it.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,8 @@ inline constexpr WeightFormat kAllFormats[] = {
     WeightFormat::kQ4_K, WeightFormat::kQ5_K, WeightFormat::kQ6_K};
 
 struct Matrix {
-  Matrix(int64_t rows, int64_t columns) : values(static_cast<size_t>(rows * columns)), rows(rows), columns(columns) {}
+  Matrix(int64_t rows, int64_t columns)
+      : values(static_cast<size_t>(rows * columns)), rows(rows), columns(columns) {}
   static Matrix random(int64_t rows, int64_t columns, uint32_t seed, float deviation = 1) {
     Matrix m(rows, columns);
     std::mt19937 random(seed);
@@ -63,10 +64,21 @@ struct FileWeight {
     const auto block_bytes = static_cast<size_t>(facts.block_bytes);
     for (size_t b = 0; b < bytes.size(); b += block_bytes) {
       switch (format) {
-        case WeightFormat::kQ2_K: put_half(b + 80); put_half(b + 82); break;
-        case WeightFormat::kQ3_K: put_half(b + 108); break;
-        case WeightFormat::kQ4_K: case WeightFormat::kQ5_K: put_half(b); put_half(b + 2); break;
-        default: put_half(b + 208); break;
+        case WeightFormat::kQ2_K:
+          put_half(b + 80);
+          put_half(b + 82);
+          break;
+        case WeightFormat::kQ3_K:
+          put_half(b + 108);
+          break;
+        case WeightFormat::kQ4_K:
+        case WeightFormat::kQ5_K:
+          put_half(b);
+          put_half(b + 2);
+          break;
+        default:
+          put_half(b + 208);
+          break;
       }
     }
   }
@@ -76,7 +88,8 @@ struct FileWeight {
 
 // Sequences with paged caches whose blocks lie scattered over the pool; what no token has written is garbage.
 struct Caches {
-  Caches(KvLayout layout, int64_t blocks, uint32_t seed) : view{.layout = layout, .block_count = blocks}, free_blocks(blocks) {
+  Caches(KvLayout layout, int64_t blocks, uint32_t seed)
+      : view{.layout = layout, .block_count = blocks}, free_blocks(blocks) {
     keys.resize(layout.block_bytes() * static_cast<size_t>(blocks));
     values.resize(keys.size());
     std::mt19937 random(seed);
@@ -115,16 +128,19 @@ struct Step {
     const int block_tokens = caches.view.layout.block_tokens;
     query_start.push_back(0);
     size_t next_block = 0;
-    for (const Part& p : parts) stride = std::max<int64_t>(stride, (p.stored + p.added + block_tokens - 1) / block_tokens);
+    for (const Part& p : parts)
+      stride = std::max<int64_t>(stride, (p.stored + p.added + block_tokens - 1) / block_tokens);
     for (const Part& p : parts) {
       const size_t first = table.size();
       for (int64_t b = 0; b < stride; ++b) {
         const bool used = b * block_tokens < p.stored + p.added;
-        table.push_back(used ? caches.free_blocks.at(next_block++) : -1);  // what is not the sequence's must not be read
+        table.push_back(used ? caches.free_blocks.at(next_block++)
+                             : -1);  // what is not the sequence's must not be read
       }
       for (int i = p.stored; i < p.stored + p.added; ++i) {
         positions.push_back(i);
-        slots.push_back(static_cast<int64_t>(table[first + static_cast<size_t>(i / block_tokens)]) * block_tokens +
+        slots.push_back(static_cast<int64_t>(table[first + static_cast<size_t>(i / block_tokens)]) *
+                            block_tokens +
                         i % block_tokens);
       }
       query_start.push_back(static_cast<int32_t>(positions.size()));

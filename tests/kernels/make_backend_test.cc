@@ -11,7 +11,8 @@ TEST(MakeBackend, makes_what_was_asked_for) {
   EXPECT_EQ(make_backend({}).value()->facts().kind, "cpu");
   EXPECT_EQ(make_backend({.device = "cpu", .threads = 2}).value()->facts().kind, "cpu");
   EXPECT_EQ(make_backend({.device = "reference"}).value()->facts().kind, "reference");
-  for (const std::string& isa : cpu_isas()) EXPECT_TRUE(make_backend({.device = "cpu", .threads = 1, .isa = isa}).ok()) << isa;
+  for (const std::string& isa : cpu_isas())
+    EXPECT_TRUE(make_backend({.device = "cpu", .threads = 1, .isa = isa}).ok()) << isa;
 }
 
 TEST(MakeBackend, says_what_is_possible_when_it_cannot) {

@@ -24,13 +24,15 @@ class Sampling : public ::testing::TestWithParam<std::string> {
  protected:
   SampledToken sample(std::vector<float> logits, const SamplingRow& row) {
     SampledToken token;
-    cpu_->sample(TensorView::of(logits.data(), DType::kF32, 1, static_cast<int64_t>(logits.size())), {&row, 1}, {&token, 1});
+    cpu_->sample(TensorView::of(logits.data(), DType::kF32, 1, static_cast<int64_t>(logits.size())),
+                 {&row, 1}, {&token, 1});
     return token;
   }
   std::unique_ptr<Backend> cpu_ = make_cpu_backend(2, GetParam()).value();
 };
 
-INSTANTIATE_TEST_SUITE_P(Isas, Sampling, ::testing::ValuesIn(cpu_isas()), [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Isas, Sampling, ::testing::ValuesIn(cpu_isas()),
+                         [](const auto& test) { return test.param; });
 
 TEST_P(Sampling, greedy_takes_the_lowest_id_among_the_largest) {
   for (const size_t count : {1U, 5U, 16U, 1000U, 49152U}) {
@@ -42,7 +44,8 @@ TEST_P(Sampling, greedy_takes_the_lowest_id_among_the_largest) {
   }
 }
 
-// Probabilities of the two differ by fp32 rounding of exp, so a draw that falls on a boundary may differ: hardly ever.
+// Probabilities of the two differ by fp32 rounding of exp, so a draw that falls on a boundary may differ:
+// hardly ever.
 TEST_P(Sampling, draws_what_the_reference_draws) {
   std::mt19937 random(17);
   int differences = 0;
@@ -97,7 +100,8 @@ TEST_P(Sampling, follows_the_distribution) {
   constexpr int kDraws = 40000;
   std::vector<int> counts(50);
   for (int i = 0; i < kDraws; ++i) {
-    ++counts[static_cast<size_t>(sample(logits, {.temperature = 0.8F, .seed = 9, .draw_index = static_cast<uint64_t>(i)}).id)];
+    ++counts[static_cast<size_t>(
+        sample(logits, {.temperature = 0.8F, .seed = 9, .draw_index = static_cast<uint64_t>(i)}).id)];
   }
   double chi_square = 0;
   for (size_t v = 0; v < 50; ++v) {
@@ -114,7 +118,8 @@ TEST_P(Sampling, a_draw_depends_on_its_seed_and_index_alone) {
   std::vector<SampledToken> tokens(30);
   for (uint64_t i = 0; i < 30; ++i) {
     many.insert(many.end(), logits.begin(), logits.end());
-    rows.push_back({.temperature = 1, .top_p = i % 2 == 0 ? 1.0F : 0.95F, .seed = i % 5, .draw_index = i / 5});
+    rows.push_back(
+        {.temperature = 1, .top_p = i % 2 == 0 ? 1.0F : 0.95F, .seed = i % 5, .draw_index = i / 5});
   }
   cpu_->sample(TensorView::of(many.data(), DType::kF32, 30, 2000), rows, tokens);
   for (size_t i = 0; i < 30; ++i) EXPECT_EQ(tokens[i].id, sample(logits, rows[i]).id);
@@ -126,10 +131,12 @@ TEST_P(Sampling, a_draw_depends_on_its_seed_and_index_alone) {
 TEST_P(Sampling, survives_degenerate_logits) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const std::vector<float>& logits : {std::vector<float>(40, -kInfinity), std::vector<float>(40, nan),
-                                           std::vector<float>{0, kInfinity, 1, nan}, std::vector<float>(40, 3e38F)}) {
+  for (const std::vector<float>& logits :
+       {std::vector<float>(40, -kInfinity), std::vector<float>(40, nan),
+        std::vector<float>{0, kInfinity, 1, nan}, std::vector<float>(40, 3e38F)}) {
     for (const float temperature : {0.0F, 1.0F}) {
-      const int32_t id = sample(logits, {.temperature = temperature, .top_k = 3, .top_p = 0.9F, .logprobs = 2}).id;
+      const int32_t id =
+          sample(logits, {.temperature = temperature, .top_k = 3, .top_p = 0.9F, .logprobs = 2}).id;
       EXPECT_GE(id, 0);
       EXPECT_LT(id, static_cast<int32_t>(logits.size()));
     }

@@ -17,7 +17,8 @@ TEST(ThreadPool, runs_every_part_once) {
       const int parts = round % 23;
       std::vector<std::atomic<int>> seen(static_cast<size_t>(parts) + 1);
       pool.run(parts, [&](int part, int) { ++seen[static_cast<size_t>(part)]; });
-      for (int p = 0; p < parts; ++p) ASSERT_EQ(seen[static_cast<size_t>(p)], 1) << threads << " threads, part " << p;
+      for (int p = 0; p < parts; ++p)
+        ASSERT_EQ(seen[static_cast<size_t>(p)], 1) << threads << " threads, part " << p;
       ASSERT_EQ(seen.back(), 0);
     }
   }
@@ -36,7 +37,8 @@ TEST(ThreadPool, a_thread_number_is_never_used_twice_at_once) {
   EXPECT_EQ(collisions, 0);
 }
 
-// What one region wrote the next one reads, without atomics: the pool's own ordering is under test (and under tsan).
+// What one region wrote the next one reads, without atomics: the pool's own ordering is under test (and under
+// tsan).
 TEST(ThreadPool, regions_happen_one_after_another) {
   ThreadPool pool(4);
   std::vector<int> values(64, 0);
@@ -59,7 +61,9 @@ TEST(ThreadPool, wakes_workers_that_have_gone_to_sleep) {
   }
 }
 
-TEST(ThreadPool, finds_at_least_one_core) { EXPECT_GE(usable_cores(), 1); }
+TEST(ThreadPool, finds_at_least_one_core) {
+  EXPECT_GE(usable_cores(), 1);
+}
 
 }  // namespace
 }  // namespace sluice::cpu
