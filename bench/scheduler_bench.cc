@@ -27,6 +27,7 @@ class InstantRunner : public ModelRunner {
   }
   const RunnerFacts& facts() const override { return facts_; }
   void launch(const RunnerStep& step) override { rows_ = step.batch.sample_rows.size(); }
+  std::span<const float> hidden() const override { return {}; }
   std::span<const SampledToken> collect() override { return std::span(tokens_).first(rows_); }
 
  private:

@@ -27,18 +27,22 @@ Batch::Batch(const BatchLimits& limits)
 const RunnerStep& Batch::build(const Plan& plan) {
   SLUICE_CHECK_LE(plan.tokens, limits_.tokens);
   SLUICE_CHECK_LE(plan.items.size(), rows_.size());
-  for (auto* array : {&token_ids_, &positions_, &query_start_, &context_lengths_, &sample_rows_})
+  for (auto* array :
+       {&token_ids_, &positions_, &query_start_, &context_lengths_, &sample_rows_, &hidden_rows_})
     array->clear();
   slots_.clear();
   sampling_.clear();
   sampled_.clear();
+  pooled_.clear();
 
   query_start_.push_back(0);
   for (size_t i = 0; i < plan.items.size(); ++i) {
     const PlanItem& item = plan.items[i];
     append_tokens(item);
     fill_table_row(i, *item.sequence);
-    if (item.samples) {
+    if (item.sequence->request.pooling != Pooling::kNone) {
+      append_pooled(item);
+    } else if (item.samples) {
       sample_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
       append_sampling(*item.sequence);
       sampled_.push_back(item.sequence);
@@ -51,7 +55,8 @@ const RunnerStep& Batch::build(const Plan& plan) {
                  .context_lengths = context_lengths_,
                  .block_table = {block_table_.get(), table_stride_ * plan.items.size()},
                  .block_table_stride = static_cast<int64_t>(table_stride_),
-                 .sample_rows = sample_rows_};
+                 .sample_rows = sample_rows_,
+                 .hidden_rows = hidden_rows_};
   step_.sampling = sampling_;
   return step_;
 }
@@ -67,6 +72,15 @@ void Batch::append_tokens(const PlanItem& item) {
   }
   query_start_.push_back(static_cast<int32_t>(token_ids_.size()));
   context_lengths_.push_back(item.first + item.count);
+}
+
+void Batch::append_pooled(const PlanItem& item) {
+  const auto end = static_cast<int32_t>(token_ids_.size());
+  const bool all = item.sequence->request.pooling == Pooling::kMean;
+  const int32_t rows = all ? item.count : item.samples ? 1 : 0;
+  if (rows == 0) return;
+  for (int32_t row = end - rows; row < end; ++row) hidden_rows_.push_back(row);
+  pooled_.push_back({item.sequence, item.first + item.count - rows, rows, item.samples});
 }
 
 void Batch::fill_table_row(size_t row, const Sequence& s) {

@@ -28,6 +28,13 @@ class Batch {
   const RunnerStep& build(const Plan& plan);
   // Which sequences the sampled tokens belong to, in order.
   const std::vector<Sequence*>& sampled() const { return sampled_; }
+  // Whose hidden states they are, in order: `rows` of each, the last of its prompt among them when `ends`.
+  struct Pooled {
+    Sequence* sequence = nullptr;
+    int32_t first = 0, rows = 0;  // prompt tokens [first, first + rows)
+    bool ends = false;
+  };
+  const std::vector<Pooled>& pooled() const { return pooled_; }
 
  private:
   struct Row {  // what a row of the block table holds already
@@ -38,15 +45,17 @@ class Batch {
   void append_tokens(const PlanItem& item);
   void fill_table_row(size_t row, const Sequence& sequence);
   void append_sampling(const Sequence& sequence);
+  void append_pooled(const PlanItem& item);
 
   const BatchLimits limits_;
   const size_t table_stride_;
-  std::vector<int32_t> token_ids_, positions_, query_start_, context_lengths_, sample_rows_;
+  std::vector<int32_t> token_ids_, positions_, query_start_, context_lengths_, sample_rows_, hidden_rows_;
   std::vector<int64_t> slots_;
   std::unique_ptr<int32_t[]> block_table_;  // untouched rows cost no memory
   std::vector<Row> rows_;
   std::vector<SamplingRow> sampling_;
   std::vector<Sequence*> sampled_;
+  std::vector<Pooled> pooled_;
   RunnerStep step_;
 };
 

@@ -68,7 +68,11 @@ void EngineCore::add(RequestId id, Request request) {
   s->tokens = std::move(request.prompt);
   s->prompt_length = s->length();
   s->request = std::move(request);
-  const SamplingParams& sampling = s->request.sampling;
+  SamplingParams& sampling = s->request.sampling;
+  if (s->request.pooling != Pooling::kNone) {
+    sampling = {};
+    sampling.max_tokens = 1;  // what the step after the prompt would bring
+  }
   if (sampling.min_tokens > 0) {
     s->banned_until_min_tokens = sampling.stop_token_ids;
     if (!sampling.ignore_eos) {
@@ -121,6 +125,30 @@ void EngineCore::complete(Clock::time_point now, double step_seconds) {
   scheduler_.complete();
   plan_ = nullptr;
   for (size_t i = 0; i < sampled_.size(); ++i) append_token(*batch_.sampled()[i], sampled_[i], now);
+  std::span<const float> hidden = runner_->hidden();
+  for (const Batch::Pooled& pooled : batch_.pooled()) {
+    const auto size = static_cast<size_t>(pooled.rows) * static_cast<size_t>(runner_->facts().width);
+    take_hidden(pooled, hidden.first(size), now);
+    hidden = hidden.subspan(size);
+  }
+}
+
+void EngineCore::take_hidden(const Batch::Pooled& pooled, std::span<const float> rows,
+                             Clock::time_point now) {
+  Sequence& s = *pooled.sequence;
+  const auto width = static_cast<size_t>(runner_->facts().width);
+  TokenEvent event = event_of(s);
+  if (s.request.pooling == Pooling::kLast) {
+    event.embedding.assign(rows.begin(), rows.end());
+  } else {
+    if (pooled.first == 0) s.hidden_sum.assign(width, 0);  // also after a preemption
+    for (size_t i = 0; i < rows.size(); ++i) s.hidden_sum[i % width] += rows[i];
+    if (!pooled.ends) return;
+    for (const double sum : s.hidden_sum)
+      event.embedding.push_back(static_cast<float>(sum / s.prompt_length));
+  }
+  event.first_token = now;
+  finish(s, std::move(event), FinishReason::kStop, now);
 }
 
 void EngineCore::append_token(Sequence& s, const SampledToken& token, Clock::time_point now) {

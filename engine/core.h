@@ -68,6 +68,7 @@ class EngineCore {
   }
 
  private:
+  void take_hidden(const Batch::Pooled& pooled, std::span<const float> rows, Clock::time_point now);
   void append_token(Sequence& sequence, const SampledToken& token, Clock::time_point now);
   FinishReason judge(const Sequence& sequence, int32_t token) const;
   bool is_eos(int32_t token) const;

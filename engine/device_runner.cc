@@ -32,8 +32,13 @@ Result<std::unique_ptr<ModelRunner>> DeviceRunner::make(const EngineOptions& ask
   SLUICE_ASSIGN(runner->logits_, backend->allocate(sizeof(float) * static_cast<size_t>(config.vocabulary) *
                                                    static_cast<size_t>(options.max_num_seqs)));
   SLUICE_ASSIGN(runner->cache_, KvCache::make(options, config, *backend));
+  // Untouched pages cost no memory, so a server that is never asked for a hidden state pays nothing.
+  SLUICE_ASSIGN(runner->hidden_on_device_,
+                backend->allocate(sizeof(float) * static_cast<size_t>(config.width) *
+                                  static_cast<size_t>(options.max_num_batched_tokens)));
   runner->tokens_.resize(static_cast<size_t>(options.max_num_seqs));
   runner->facts_ = {.vocabulary = config.vocabulary,
+                    .width = static_cast<int>(config.width),
                     .block_tokens = options.block_size,
                     .block_count = runner->cache_->size().block_count,
                     .max_model_len = options.max_model_len,
@@ -53,12 +58,18 @@ void DeviceRunner::launch(const RunnerStep& step) {
   const StepBatch& staged = backend_->stage(step.batch);
   const TensorView logits =
       TensorView::of(logits_->data(), DType::kF32, static_cast<int64_t>(rows_in_flight_), facts_.vocabulary);
-  model_->forward(staged, cache_->layers(), logits);
+  hidden_in_flight_ = step.batch.hidden_rows.size() * static_cast<size_t>(facts_.width);
+  if (hidden_in_flight_ > hidden_.size()) hidden_.resize(hidden_in_flight_);
+  const TensorView hidden = TensorView::of(hidden_on_device_->data(), DType::kF32,
+                                           static_cast<int64_t>(step.batch.hidden_rows.size()), facts_.width);
+  model_->forward(staged, cache_->layers(), {logits, hidden});
   if (rows_in_flight_ > 0) backend_->sample(logits, step.sampling, std::span(tokens_).first(rows_in_flight_));
 }
 
 std::span<const SampledToken> DeviceRunner::collect() {
   backend_->synchronize();
+  if (hidden_in_flight_ > 0)
+    backend_->copy_to_host(hidden_.data(), hidden_on_device_->data(), hidden_in_flight_ * sizeof(float));
   return std::span(tokens_).first(rows_in_flight_);
 }
 

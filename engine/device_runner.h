@@ -25,6 +25,7 @@ class DeviceRunner final : public ModelRunner {
   const RunnerFacts& facts() const override { return facts_; }
   void launch(const RunnerStep& step) override;
   std::span<const SampledToken> collect() override;
+  std::span<const float> hidden() const override { return std::span(hidden_).first(hidden_in_flight_); }
 
  private:
   DeviceRunner() = default;
@@ -33,9 +34,11 @@ class DeviceRunner final : public ModelRunner {
   std::unique_ptr<Backend> backend_;  // first: the others live in its memory
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvCache> cache_;
-  std::unique_ptr<Buffer> logits_;    // [max_sequences, V] f32
-  std::vector<SampledToken> tokens_;  // [max_sequences]
-  size_t rows_in_flight_ = 0;
+  std::unique_ptr<Buffer> logits_;            // [max_sequences, V] f32
+  std::unique_ptr<Buffer> hidden_on_device_;  // [max_tokens_per_step, E]
+  std::vector<SampledToken> tokens_;          // [max_sequences]
+  std::vector<float> hidden_;                 // as many, on the host
+  size_t rows_in_flight_ = 0, hidden_in_flight_ = 0;
 };
 
 }  // namespace sluice

@@ -13,8 +13,9 @@ namespace sluice {
 
 struct RunnerFacts {
   int vocabulary = 0;
+  int width = 0;  // E, of a hidden state
   int block_tokens = 16;
-  int64_t block_count = 0;        // N, KV blocks there are
+  int64_t block_count = 0;  // N, KV blocks there are
   int max_model_len = 0;
   int max_tokens_per_step = 0;
   int max_sequences = 0;
@@ -37,6 +38,8 @@ class ModelRunner {
   virtual void launch(const RunnerStep& step) = 0;
   // Waits for it; one token per sample row, in order.
   virtual std::span<const SampledToken> collect() = 0;
+  // [P, E] of the step collected last: the final hidden state of each of batch.hidden_rows.
+  virtual std::span<const float> hidden() const = 0;
 };
 
 }  // namespace sluice

@@ -18,13 +18,13 @@ struct EngineOptions {
   DType kv_cache_dtype = DType::kBF16;
   size_t kv_cache_memory_bytes = 0;  // 0: a share of free memory, at most max_num_seqs of max_model_len
   bool enable_prefix_caching = true;
-  int max_num_queued_reqs = 1024;      // beyond the max_num_seqs that run; one more is refused with 429
-  int64_t max_num_queued_tokens = 0;     // waiting prompt tokens; 0: no bound of its own
-  int target_decode_latency_ms = 0;      // > 0: prefill chunks shrink so that steps with decodes stay near it
-  int max_head_bypass = 64;              // how often smaller requests may pass a big one at the queue's head
+  int max_num_queued_reqs = 1024;     // beyond the max_num_seqs that run; one more is refused with 429
+  int64_t max_num_queued_tokens = 0;  // waiting prompt tokens; 0: no bound of its own
+  int target_decode_latency_ms = 0;   // > 0: prefill chunks shrink so that steps with decodes stay near it
+  int max_head_bypass = 64;           // how often smaller requests may pass a big one at the queue's head
   std::string scheduling_policy = "fcfs";  // fcfs or priority (lower first)
   int priority_aging_ms = 0;  // priority: so much waiting is worth a level; 0: none, a low one may starve
-  uint64_t seed = 0;                     // for requests without a seed of their own
+  uint64_t seed = 0;          // for requests without a seed of their own
 };
 
 // Whether each value is possible by itself and beside the others; the error names the flag and the fix.

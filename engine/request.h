@@ -26,30 +26,38 @@ struct SamplingParams {
   float repetition_penalty = 1.0F;
   float presence_penalty = 0.0F;
   float frequency_penalty = 0.0F;
-  uint64_t seed = 0;         // already chosen: the caller draws one when the client gave none
-  int logprobs = -1;         // -1 none; 0 the chosen token's; n and the n most likely
-  int max_tokens = 0;        // >= 1; the caller has filled in the default
-  int min_tokens = 0;        // stop ids are banned before this many
-  bool ignore_eos = false;   // eos_ids do not end the answer; stop_token_ids still do
+  uint64_t seed = 0;                    // already chosen: the caller draws one when the client gave none
+  int logprobs = -1;                    // -1 none; 0 the chosen token's; n and the n most likely
+  int max_tokens = 0;                   // >= 1; the caller has filled in the default
+  int min_tokens = 0;                   // stop ids are banned before this many
+  bool ignore_eos = false;              // eos_ids do not end the answer; stop_token_ids still do
   std::vector<int32_t> stop_token_ids;  // the client's
   std::vector<std::pair<int32_t, float>> logit_bias;
 };
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kDeadline, kError };
 
+// What a request wants: tokens, or its prompt's final hidden states made into one vector.
+enum class Pooling : uint8_t {
+  kNone,
+  kLast,  // the last prompt token's
+  kMean,  // the mean over all prompt tokens; reads no prefix from the cache
+};
+
 // Of one request's tokens in one step; the last one has finish_reason != kNone. `tokens` may be empty in the
 // last.
 struct TokenEvent {
   RequestId id = 0;
-  uint64_t tag = 0;                    // the submitter's own mark
-  std::vector<SampledToken> tokens;    // the one that ended the answer (EOS, stop id) is last; text drops it
+  uint64_t tag = 0;                  // the submitter's own mark
+  std::vector<SampledToken> tokens;  // the one that ended the answer (EOS, stop id) is last; text drops it
   FinishReason finish_reason = FinishReason::kNone;
-  int32_t stop_token = -1;             // the EOS or stop id that ended it, or -1
-  Error error;                         // with kError
+  int32_t stop_token = -1;  // the EOS or stop id that ended it, or -1
+  Error error;              // with kError
   // With the last event; also set on the first (what is known then).
   int prompt_tokens = 0;
-  int cached_tokens = 0;               // prompt tokens found in the prefix cache
+  int cached_tokens = 0;  // prompt tokens found in the prefix cache
   int completion_tokens = 0;
+  std::vector<float> embedding;  // [E], not normalised; in the last event of a pooled request
   Clock::time_point first_scheduled, first_token, finished;
 };
 
@@ -61,10 +69,11 @@ class EventSink {
 };
 
 struct Request {
-  std::vector<int32_t> prompt;     // >= 1 token
-  SamplingParams sampling;
-  int priority = 0;                // lower first, with --scheduling-policy priority
-  uint64_t cache_salt = 0;         // prefixes are shared only between equal salts
+  std::vector<int32_t> prompt;  // >= 1 token
+  SamplingParams sampling;      // not read when pooled
+  Pooling pooling = Pooling::kNone;
+  int priority = 0;         // lower first, with --scheduling-policy priority
+  uint64_t cache_salt = 0;  // prefixes are shared only between equal salts
   uint64_t tag = 0;
   Clock::time_point arrival = Clock::now();
   Clock::time_point deadline = Clock::time_point::max();

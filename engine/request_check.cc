@@ -57,16 +57,23 @@ Status check(const Request& request, const EngineOptions& options, const RunnerF
   if (request.prompt.empty())
     return invalid_argument("prompt", "The prompt is empty; it needs at least one token.");
   const auto prompt = static_cast<int64_t>(request.prompt.size());
-  const int64_t answer = request.sampling.max_tokens;
-  if (prompt + 1 > options.max_model_len) {
+  const bool pooled = request.pooling != Pooling::kNone;
+  const int64_t answer = pooled ? 1 : request.sampling.max_tokens;
+  if (pooled && prompt > options.max_model_len) {
+    return Error{ErrorCode::kContextLength,
+                 sentence("This model's maximum context length is ", options.max_model_len,
+                          " tokens. However, the input has ", prompt, " tokens. Shorten it."),
+                 "input"};
+  }
+  if (!pooled && prompt + 1 > options.max_model_len) {
     return Error{ErrorCode::kContextLength,
                  sentence("This model's maximum context length is ", options.max_model_len,
                           " tokens. However, the prompt has ", prompt,
                           " tokens, which leaves no room for an answer. Shorten the prompt."),
                  "prompt"};
   }
-  SLUICE_TRY(check_sampling(request.sampling, facts.vocabulary));
-  if (prompt + answer > options.max_model_len) {
+  if (!pooled) SLUICE_TRY(check_sampling(request.sampling, facts.vocabulary));
+  if (!pooled && prompt + answer > options.max_model_len) {
     return Error{
         ErrorCode::kContextLength,
         sentence("This model's maximum context length is ", options.max_model_len, " tokens. However, ",
@@ -78,6 +85,10 @@ Status check(const Request& request, const EngineOptions& options, const RunnerF
   for (const int32_t id : request.prompt) SLUICE_TRY(in_vocabulary("prompt", id, facts.vocabulary));
   const int64_t capacity = facts.block_count * facts.block_tokens;
   if (prompt + answer - 1 > capacity) {  // the last token's keys and values are never needed
+    if (pooled) {
+      return invalid_argument("input", sentence("The KV cache of this server holds ", capacity,
+                                                " tokens; an input of ", prompt, " can never fit."));
+    }
     return invalid_argument(
         "max_tokens",
         sentence("The KV cache of this server holds ", capacity, " tokens; ", prompt, " in the prompt and ",

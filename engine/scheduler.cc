@@ -180,7 +180,7 @@ bool Scheduler::try_admit(Sequence& s) {
 // The last token is always computed anew: its logits are what the step is for.
 void Scheduler::find_prefix(const Sequence& s, PrefixChain& chain) {
   found_.clear();
-  if (!options_.prefix_caching) return;
+  if (!options_.prefix_caching || s.request.pooling == Pooling::kMean) return;
   const int32_t whole_blocks = (s.length() - 1) / options_.block_tokens;
   for (int32_t i = 0; i < whole_blocks; ++i) {
     const int32_t block = cache_.find(chain, block_tokens(s, i));

@@ -43,6 +43,8 @@ struct Sequence {
   bool admitted = false;      // at least once
   int32_t cached_tokens = 0;  // of the prompt, found at the first admission
 
+  std::vector<double> hidden_sum;  // with Pooling::kMean: of the prompt tokens computed so far
+
   Clock::time_point first_scheduled, first_token;
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }

@@ -50,6 +50,13 @@ SampledToken sampled(const SimulatedRunnerOptions& options, uint64_t digest, con
   return out;
 }
 
+void append_hidden(uint64_t digest, int width, std::vector<float>& out) {
+  for (int i = 0; i < width; ++i) {
+    const uint64_t bits = hash_combine(digest, static_cast<uint64_t>(i) + 3);
+    out.push_back(static_cast<float>(bits % 2001) / 1000.0F - 1.0F);
+  }
+}
+
 }  // namespace
 
 SimulatedRunner::SimulatedRunner(SimulatedRunnerOptions options)
@@ -79,6 +86,11 @@ void SimulatedRunner::launch(const RunnerStep& step) {
   for (size_t r = 0; r < batch.sample_rows.size(); ++r) {
     const auto slot = static_cast<size_t>(batch.slots[static_cast<size_t>(batch.sample_rows[r])]);
     tokens_.push_back(sampled(options_, digests_[slot], step.sampling[r]));
+  }
+  hidden_.clear();
+  for (const int32_t row : batch.hidden_rows) {
+    const auto slot = static_cast<size_t>(batch.slots[static_cast<size_t>(row)]);
+    append_hidden(digests_[slot], options_.facts.width, hidden_);
   }
 }
 
@@ -133,6 +145,15 @@ double SimulatedRunner::cost_of(const StepBatch& batch) const {
     seconds += options_.cost.context_token_seconds * batch.context_lengths[s];
   }
   return seconds;
+}
+
+std::vector<float> SimulatedRunner::expected_hidden(const SimulatedRunnerOptions& options,
+                                                    std::span<const int32_t> prefix) {
+  uint64_t digest = kEmptyPrefix;
+  for (const int32_t token : prefix) digest = extend(digest, token);
+  std::vector<float> out;
+  append_hidden(digest, options.facts.width, out);
+  return out;
 }
 
 int32_t SimulatedRunner::expected_token(const SimulatedRunnerOptions& options,

@@ -42,11 +42,15 @@ class SimulatedRunner : public ModelRunner {
   const RunnerFacts& facts() const override { return options_.facts; }
   void launch(const RunnerStep& step) override;
   std::span<const SampledToken> collect() override;
+  std::span<const float> hidden() const override { return hidden_; }
 
   // Of all steps since the start.
   double simulated_seconds() const { return simulated_seconds_; }
   double last_step_seconds() const { return last_step_seconds_; }
 
+  // The hidden state behind `prefix`: [facts.width].
+  static std::vector<float> expected_hidden(const SimulatedRunnerOptions& options,
+                                            std::span<const int32_t> prefix);
   // What the runner answers after `prefix` (prompt and what was generated so far).
   static int32_t expected_token(const SimulatedRunnerOptions& options, std::span<const int32_t> prefix,
                                 const SamplingRow& row);
@@ -60,6 +64,7 @@ class SimulatedRunner : public ModelRunner {
   std::vector<uint64_t> digests_;  // [N * B] of the prefix up to and with the slot's token
   std::vector<int32_t> stored_;    // [N * B] the slot's token
   std::vector<SampledToken> tokens_;
+  std::vector<float> hidden_;
   double simulated_seconds_ = 0;
   double last_step_seconds_ = 0;
   Clock::time_point step_end_;

@@ -77,6 +77,7 @@ struct StepBatch {
   std::span<const int32_t> block_table;      // [S, block_table_stride]
   int64_t block_table_stride = 0;
   std::span<const int32_t> sample_rows;      // [R] token rows whose logits are wanted
+  std::span<const int32_t> hidden_rows;      // [P] token rows whose final hidden states are wanted
 
   int64_t tokens() const { return static_cast<int64_t>(token_ids.size()); }
   int64_t sequences() const { return static_cast<int64_t>(context_lengths.size()); }
@@ -182,7 +183,7 @@ class Backend {
                          const KvView& cache, TensorView out) = 0;
   // out[t] = activation(gate[t]) * up[t]                           gate_up [T, 2F] (gate first), out [T, F]
   virtual void gated_activation(Activation kind, TensorView gate_up, TensorView out) = 0;
-  // out[r] = x[rows[r]]                                            x [T, E], out [R, E]
+  // out[r] = x[rows[r]]                                            x [T, E], out [R, E], also as f32
   virtual void gather_rows(TensorView x, std::span<const int32_t> rows, TensorView out) = 0;
   // Draws one token from each row of logits [R, V] f32 as `rows` say. Logits are scratch afterwards.
   virtual void sample(TensorView logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) = 0;

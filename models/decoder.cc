@@ -26,7 +26,7 @@ class Decoder : public Model {
     return {};
   }
 
-  void forward(const StepBatch& batch, std::span<const KvView> cache, TensorView logits) override {
+  void forward(const StepBatch& batch, std::span<const KvView> cache, const StepOutputs& out) override {
     const Activations a = activations_.cut(batch.tokens(), static_cast<int64_t>(batch.sample_rows.size()));
     const StepArguments step{backend_, config_, shape_, batch, a};
     backend_.embed(*embedding_, batch.token_ids, a.residual);
@@ -40,9 +40,10 @@ class Decoder : public Model {
       gated_mlp(step, layer.mlp);
       backend_.add_rms_norm(a.residual, a.delta, next_norm.values(), config_.norm_eps, a.normed);
     }
+    if (!batch.hidden_rows.empty()) backend_.gather_rows(a.normed, batch.hidden_rows, out.hidden);
     if (batch.sample_rows.empty()) return;
     backend_.gather_rows(a.normed, batch.sample_rows, a.last);
-    backend_.matmul(head_ ? *head_ : *embedding_, a.last, nullptr, logits);
+    backend_.matmul(head_ ? *head_ : *embedding_, a.last, nullptr, out.logits);
   }
 
   size_t weight_bytes() const override { return weight_bytes_; }

@@ -13,14 +13,20 @@
 
 namespace sluice {
 
+// Where a step's results go; untouched where the batch asks for no row.
+struct StepOutputs {
+  TensorView logits;  // [R, V] f32, of batch.sample_rows
+  TensorView hidden;  // [P, E] f32, after the last norm, of batch.hidden_rows
+};
+
 class Model {
  public:
   virtual ~Model() = default;
   const ModelConfig& config() const { return config_; }
 
-  // Runs every token of the batch, writes their keys and values into `cache` (one view per layer), and the
-  // logits of batch.sample_rows into logits [R, V] f32. The batch is already staged.
-  virtual void forward(const StepBatch& batch, std::span<const KvView> cache, TensorView logits) = 0;
+  // Runs every token of the batch and writes their keys and values into `cache` (one view per layer). The
+  // batch is already staged.
+  virtual void forward(const StepBatch& batch, std::span<const KvView> cache, const StepOutputs& out) = 0;
 
   virtual size_t weight_bytes() const = 0;
 
@@ -31,8 +37,8 @@ class Model {
 
 struct LoadModelOptions {
   int max_tokens_per_step = 2048;  // the largest T `forward` will see; sizes the activations
-  int max_rows_to_sample = 256;                        // the largest R
-  std::function<void(double fraction)> on_progress;    // called from the loading thread, rising to 1
+  int max_rows_to_sample = 256;    // the largest R
+  std::function<void(double fraction)> on_progress;  // called from the loading thread, rising to 1
 };
 
 // Packs the weights for `backend`, which must outlive the model. kUnsupported for an unknown architecture,

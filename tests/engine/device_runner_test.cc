@@ -5,6 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <nlohmann/json.hpp>
+
 #include "engine/engine.h"
 #include "kernels/make_backend.h"
 #include "models/model_files.h"
@@ -105,6 +108,60 @@ TEST_P(DeviceRunnerOn, answers_are_the_same_under_any_schedule) {
 
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceRunnerOn,
                          ::testing::Combine(::testing::Values("llama3", "qwen3"),
+                                            ::testing::Values("reference", "cpu")),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
+                         });
+
+// What tests/golden/make_model_golden.py wrote: the final hidden states of the logits' own prompt.
+struct HiddenGolden {
+  std::vector<int32_t> ids;
+  std::vector<float> last, mean;
+};
+
+HiddenGolden hidden_golden(const std::string& name) {
+  const std::string folder = "tests/golden/models/" + name;
+  const auto logits = nlohmann::json::parse(std::ifstream(folder + "/logits.json"));
+  const auto hidden = nlohmann::json::parse(std::ifstream(folder + "/hidden.json"));
+  return {logits.at("ids"), hidden.at("last"), hidden.at("mean")};
+}
+
+class Embedding : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {};
+
+TEST_P(Embedding, is_the_last_or_the_mean_hidden_state_whatever_the_chunks) {
+  const auto& [name, device] = GetParam();
+  const HiddenGolden golden = hidden_golden(name);
+  for (const int chunk : {7, 64}) {
+    EngineOptions options = options_for(name, {.max_num_seqs = 4, .max_num_batched_tokens = chunk});
+    options.kv_cache_dtype = DType::kF32;
+    auto runner = make_runner(name, device, options);
+    ASSERT_TRUE(runner.ok()) << runner.error().message;
+    auto engine = Engine::start(options, std::move(*runner));
+    ASSERT_TRUE(engine.ok()) << engine.error().message;
+    auto sink = std::make_shared<GatheringSink>();
+    std::vector<RequestHandle> handles;
+    for (uint64_t tag = 0; tag < 4; ++tag) {  // the second time over, the prefix cache knows the prompt
+      Request request = make_request(sink, tag, golden.ids, 1);
+      request.pooling = tag % 2 == 0 ? Pooling::kLast : Pooling::kMean;
+      auto handle = (*engine)->submit(std::move(request));
+      ASSERT_TRUE(handle.ok()) << handle.error().message;
+      handles.push_back(std::move(*handle));
+      sink->wait_for_finals(static_cast<int>(tag) + 1);
+    }
+    for (uint64_t tag = 0; tag < 4; ++tag) {
+      const TokenEvent last = sink->answer(tag).last;
+      EXPECT_EQ(last.cached_tokens > 0, tag == 2);
+      const std::vector<float>& expected = tag % 2 == 0 ? golden.last : golden.mean;
+      ASSERT_EQ(last.embedding.size(), expected.size());
+      for (size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_NEAR(last.embedding[i], expected[i], std::string(device) == "cpu" ? 0.05 : 5e-4) << i;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Embedding,
+                         ::testing::Combine(::testing::Values("llama", "llama3", "mistral", "qwen2", "qwen3"),
                                             ::testing::Values("reference", "cpu")),
                          [](const auto& info) {
                            return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);

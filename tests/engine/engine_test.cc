@@ -54,6 +54,7 @@ class GatedRunner : public ModelRunner {
     ++gate_->launched;
     gate_->changed.notify_all();
   }
+  std::span<const float> hidden() const override { return inner_.hidden(); }
   std::span<const SampledToken> collect() override {
     std::unique_lock lock(gate_->mutex);
     gate_->changed.wait(lock, [&] { return gate_->open_steps > 0; });

@@ -76,6 +76,7 @@ class GatheringSink : public EventSink {
 inline SimulatedRunnerOptions small_runner() {
   SimulatedRunnerOptions options;
   options.facts = {.vocabulary = 1000,
+                   .width = 4,
                    .block_tokens = 16,
                    .block_count = 256,
                    .max_model_len = 1024,
@@ -154,6 +155,20 @@ inline Expected expected_answer(const SimulatedRunnerOptions& runner, const std:
     }
   }
   return expected;
+}
+
+inline std::vector<float> expected_embedding(const SimulatedRunnerOptions& runner,
+                                             const std::vector<int32_t>& prompt, Pooling pooling) {
+  if (pooling == Pooling::kLast) return SimulatedRunner::expected_hidden(runner, prompt);
+  std::vector<double> sum(static_cast<size_t>(runner.facts.width));
+  for (size_t length = 1; length <= prompt.size(); ++length) {
+    const auto row = SimulatedRunner::expected_hidden(runner, std::span(prompt).first(length));
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += row[i];
+  }
+  std::vector<float> mean;
+  for (const double value : sum)
+    mean.push_back(static_cast<float>(value / static_cast<double>(prompt.size())));
+  return mean;
 }
 
 }  // namespace sluice::testing

@@ -41,6 +41,7 @@ class Simulation {
  public:
   explicit Simulation(uint64_t seed) : random_(seed) {
     runner_.facts.vocabulary = one_of(random_, {3, 20, 1000});
+    runner_.facts.width = 3;
     runner_.facts.block_tokens = 16;
     runner_.facts.max_model_len = between(random_, 40, 400);
     runner_.facts.block_count = between(random_, 3, one_of(random_, {6, 30, 120}));
@@ -121,6 +122,7 @@ class Simulation {
     request.priority = between(random_, 0, 3);
     request.arrival = now_;
     if (chance(random_, 10)) request.deadline = now_ + std::chrono::milliseconds(between(random_, 0, 200));
+    if (chance(random_, 15)) request.pooling = one_of(random_, {Pooling::kLast, Pooling::kMean});
     SamplingParams& sampling = request.sampling;
     sampling.temperature = one_of(random_, {0.0F, 0.7F});
     sampling.seed = random_() % 4;
@@ -246,6 +248,10 @@ class Simulation {
       const auto& answer = found->second;
       ASSERT_EQ(answer.finals, 1) << "request " << id;
       ASSERT_EQ(answer.events_after_final, 0) << "request " << id;
+      if (asked.request.pooling != Pooling::kNone) {
+        check_embedding(id, asked, answer);
+        continue;
+      }
       const auto expected = expected_answer(runner_, asked.prompt, asked.request.sampling);
       const FinishReason reason = answer.last.finish_reason;
       ASSERT_EQ(reason == FinishReason::kCancelled, asked.cancelled);
@@ -262,6 +268,20 @@ class Simulation {
         ASSERT_EQ(reason, expected.reason) << "request " << id;
       }
     }
+  }
+
+  void check_embedding(RequestId id, const Asked& asked, const GatheringSink::Answer& answer) {
+    const FinishReason reason = answer.last.finish_reason;
+    ASSERT_EQ(reason == FinishReason::kCancelled, asked.cancelled);
+    ASSERT_TRUE(answer.tokens.empty());
+    if (reason == FinishReason::kCancelled || reason == FinishReason::kDeadline) {
+      ASSERT_TRUE(answer.last.embedding.empty());
+      return;
+    }
+    ASSERT_EQ(reason, FinishReason::kStop);
+    ASSERT_EQ(answer.last.embedding,
+              testing::expected_embedding(runner_, asked.prompt, asked.request.pooling))
+        << "request " << id;
   }
 
   Random random_;

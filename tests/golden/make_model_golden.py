@@ -5,7 +5,8 @@ Needs: pip install torch transformers safetensors numpy gguf.  Rerun:
   python3 tests/golden/make_model_golden.py                  # tiny random models: tests/golden/models/*
   python3 tests/golden/make_model_golden.py --smollm2 FILE   # and smollm2.json, from the default GGUF
 Each folder under models/ is a Hugging Face directory as save_pretrained writes it, plus logits.json: token
-ids and the logits of every position, fp32. smollm2.json holds, for every position of a few prompts, the 32
+ids and the logits of every position, fp32, and hidden.json: the last final hidden state and the mean of
+all. smollm2.json holds, for every position of a few prompts, the 32
 largest logits and log(sum(exp)).
 """
 
@@ -78,7 +79,12 @@ def tiny(name):
     model = tf.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     ids = torch.randint(3, COMMON["vocab_size"], (1, 40))
     with torch.no_grad():
-        logits = model.eval()(ids).logits[0]
+        answer = model.eval()(ids, output_hidden_states=True)
+        logits, hidden = answer.logits[0], answer.hidden_states[-1][0]
+    pooled = {"last": hidden[-1], "mean": hidden.mean(0)}
+    (folder / "hidden.json").write_text(
+        json.dumps({k: [round(x, 6) for x in v.tolist()] for k, v in pooled.items()})
+    )
     (folder / "logits.json").write_text(
         json.dumps(
             {

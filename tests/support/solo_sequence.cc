@@ -44,7 +44,7 @@ std::vector<std::vector<float>> SoloSequence::append(const std::vector<int32_t>&
   const int64_t vocabulary = model_.config().vocabulary;
   auto buffer = std::move(backend_.allocate(ids.size() * static_cast<size_t>(vocabulary) * 4)).value();
   const TensorView logits = TensorView::of(buffer->data(), DType::kF32, count, vocabulary);
-  model_.forward(backend_.stage(batch), cache_, logits);
+  model_.forward(backend_.stage(batch), cache_, {logits, {}});
   backend_.synchronize();
   std::vector<std::vector<float>> out(ids.size(), std::vector<float>(static_cast<size_t>(vocabulary)));
   for (size_t i = 0; i < ids.size(); ++i) {
