@@ -163,6 +163,8 @@ Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, 
   service->dialect = std::move(text->dialect);
   if (options.generation_config == "auto") service->defaults = files.generation;
   WireLimits& limits = service->limits;
+  limits.embedding_width = static_cast<int>(files.config.width);
+  service->pooling = options.pooling == "mean" ? Pooling::kMean : Pooling::kLast;
   limits.vocabulary = files.config.vocabulary;
   limits.max_model_len = service->engine->options().max_model_len;
   limits.max_logprobs = options.max_logprobs;

@@ -168,6 +168,12 @@ void add_model_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
                  "Jinja file to render conversations with, where the model's own "
                  "template is missing or wrong.")
       ->group(group);
+  app.add_option("--pooling", o.pooling,
+                 "How an embedding is made of a text's hidden states: last takes the "
+                 "last token's, mean the mean of all. The model's card says which.")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"last", "mean"}))
+      ->group(group);
   app.add_option("--revision", o.revision, "Branch, tag or commit of a model from the Hub. Default: main.")
       ->group(group);
   app.add_option("--download-dir", raw.download_dir, "Where downloads are kept. Default: the Hub's cache.")

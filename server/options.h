@@ -23,6 +23,7 @@ struct ServeOptions {
   std::string generation_config = "auto";  // auto: the model's own sampling defaults; vllm: neutral ones
   std::string chat_template_file;
   std::string revision;
+  std::string pooling = "last";  // of embeddings
   bool enable_log_requests = false;
   bool disable_log_stats = false;
   int shutdown_timeout_s = 30;

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "server/api/plans.h"
+#include "server/api/pooled_answer.h"
 #include "server/wire/error_body.h"
 
 namespace sluice {
@@ -52,6 +53,26 @@ RouteFunction generation_route(ApiFloor& floor, Planner planner) {
     };
     generation->start(bytes, *floor.pool, std::move(prepare));
     return generation;
+  };
+}
+
+RouteFunction pooled_route(ApiFloor& floor,
+                           Result<PooledPlan> (*planner)(const ModelService&, const PlanRequest&)) {
+  return [&floor, planner](Exchange& exchange, HttpRequest&& request) -> std::shared_ptr<Responder> {
+    const Status acceptable = require_json(request);
+    auto service = floor.slot.get();
+    if (!acceptable.ok() || !service.ok()) {
+      exchange.respond(error_response(acceptable.ok() ? service.error() : acceptable.error()));
+      return nullptr;
+    }
+    EventSwitch& events = *floor.switches[static_cast<size_t>(exchange.io().index())];
+    auto answer = std::make_shared<PooledAnswer>(exchange, *service, events, request.arrival);
+    answer->start(*floor.pool,
+                  [service = *service, planner,
+                   plan_request = PlanRequest{std::move(request.body), std::move(request.request_id)}] {
+                    return planner(*service, plan_request);
+                  });
+    return answer;
   };
 }
 
@@ -189,6 +210,11 @@ Routes make_api_routes(ApiFloor& floor) {
   Routes routes;
   routes.add({"POST", "/v1/chat/completions", generation_route(floor, plan_chat)});
   routes.add({"POST", "/v1/completions", generation_route(floor, plan_completion)});
+  routes.add({"POST", "/v1/embeddings", pooled_route(floor, plan_embeddings)});
+  for (const char* path : {"/v1/score", "/score"})
+    routes.add({"POST", path, pooled_route(floor, plan_score)});
+  for (const char* path : {"/v1/rerank", "/v2/rerank", "/rerank"})
+    routes.add({"POST", path, pooled_route(floor, plan_rerank)});
   routes.add({"POST", "/tokenize", pool_route(floor, tokenize)});
   routes.add({"POST", "/detokenize", pool_route(floor, detokenize)});
   routes.add(simple("GET", "/v1/models", false, [&floor](const HttpRequest&) { return models(floor); }));

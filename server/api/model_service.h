@@ -26,6 +26,7 @@ struct ModelService {
   WireLimits limits;
   ChatDialect dialect;
   std::string fingerprint;
+  Pooling pooling = Pooling::kLast;  // of embeddings, where the request says nothing
   std::shared_ptr<ModelMetrics> metrics;
   std::unique_ptr<Engine> engine;  // last: it goes first
 

@@ -7,18 +7,21 @@ namespace {
 
 constexpr int kDefaultMaxTokens = 16;
 
-void read_prompts(RequestFields& fields, const WireLimits& limits, std::vector<CompletionPrompt>& prompts) {
+}  // namespace
+
+void read_prompts(RequestFields& fields, std::string_view name, const WireLimits& limits,
+                  std::vector<CompletionPrompt>& prompts) {
   using Kind = JsonText::Kind;
-  const auto prompt = fields.any("prompt");
-  if (!prompt) return fields.fail("prompt", "'prompt' is missing.");
+  const auto prompt = fields.any(name);
+  if (!prompt) return fields.fail(name, fmt::format("'{}' is missing.", name));
   if (prompt->kind() == Kind::kString) {
     prompts.emplace_back(prompt->string());
     return;
   }
-  constexpr const char* kShapes =
-      "'prompt' must be a string, an array of strings, an array of token ids, or an array of those.";
-  if (prompt->kind() != Kind::kArray) return fields.fail("prompt", kShapes);
-  if (prompt->element_count(1) == 0) return fields.fail("prompt", "'prompt' is empty.");
+  const std::string shapes = fmt::format(
+      "'{}' must be a string, an array of strings, an array of token ids, or an array of those.", name);
+  if (prompt->kind() != Kind::kArray) return fields.fail(name, shapes);
+  if (prompt->element_count(1) == 0) return fields.fail(name, fmt::format("'{}' is empty.", name));
   Kind first = Kind::kNull;  // of all elements
   prompt->for_each([&](JsonText element) {
     first = element.kind();
@@ -26,27 +29,38 @@ void read_prompts(RequestFields& fields, const WireLimits& limits, std::vector<C
   });
   if (first == Kind::kNumber) {
     std::vector<int32_t> ids;
-    if (read_token_ids(fields, "prompt", *prompt, limits, ids)) prompts.emplace_back(std::move(ids));
+    if (read_token_ids(fields, name, *prompt, limits, ids)) prompts.emplace_back(std::move(ids));
     return;
   }
   prompt->for_each([&](JsonText element) {
     if (prompts.size() == static_cast<size_t>(limits.max_prompts)) {
-      fields.fail("prompt", fmt::format("'prompt' has more than {} prompts.", limits.max_prompts));
+      fields.fail(name, fmt::format("'{}' has more than {} prompts.", name, limits.max_prompts));
     } else if (element.kind() != first) {
-      fields.fail("prompt", kShapes);
+      fields.fail(name, shapes);
     } else if (element.kind() == Kind::kString) {
       prompts.emplace_back(element.string());
     } else if (element.kind() == Kind::kArray) {
       std::vector<int32_t> ids;
-      if (read_token_ids(fields, "prompt", element, limits, ids)) prompts.emplace_back(std::move(ids));
+      if (read_token_ids(fields, name, element, limits, ids)) prompts.emplace_back(std::move(ids));
     } else {
-      fields.fail("prompt", kShapes);
+      fields.fail(name, shapes);
     }
     return fields.ok();
   });
 }
 
-}  // namespace
+Status check_prompts(std::string_view name, const std::vector<CompletionPrompt>& prompts,
+                     bool add_special_tokens, const WireLimits& limits) {
+  for (const CompletionPrompt& prompt : prompts) {
+    const auto* text = std::get_if<std::string>(&prompt);
+    if (text != nullptr && text->size() > limits.max_prompt_bytes)
+      return prompt_too_large(name, text->size(), limits);
+    const bool empty = text != nullptr ? text->empty() && !add_special_tokens
+                                       : std::get<std::vector<int32_t>>(prompt).empty();
+    if (empty) return invalid_argument(std::string(name), fmt::format("An entry of '{}' is empty.", name));
+  }
+  return {};
+}
 
 Result<CompletionRequest> parse_completion_request(std::string_view body, const WireLimits& limits) {
   SLUICE_ASSIGN(const JsonText json, JsonText::check(body, limits.max_json_depth));
@@ -74,7 +88,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   }
   request.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
   refuse_unserved_fields(fields);
-  read_prompts(fields, limits, request.prompts);
+  read_prompts(fields, "prompt", limits, request.prompts);
   SLUICE_TRY(fields.status());
   const auto choices = static_cast<int64_t>(request.prompts.size()) * request.fields.n;
   if (choices > limits.max_choices) {
@@ -82,14 +96,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
         "n", fmt::format("{} prompts times n = {} are more than the {} choices one request may ask for.",
                          request.prompts.size(), request.fields.n, limits.max_choices));
   }
-  for (const CompletionPrompt& prompt : request.prompts) {
-    const auto* text = std::get_if<std::string>(&prompt);
-    if (text != nullptr && text->size() > limits.max_prompt_bytes)
-      return prompt_too_large("prompt", text->size(), limits);
-    const bool empty = text != nullptr ? text->empty() && !request.add_special_tokens
-                                       : std::get<std::vector<int32_t>>(prompt).empty();
-    if (empty) return invalid_argument("prompt", "A prompt is empty.");
-  }
+  SLUICE_TRY(check_prompts("prompt", request.prompts, request.add_special_tokens, limits));
   request.ignored = unknown_fields(fields, false);
   return request;
 }

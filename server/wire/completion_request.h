@@ -16,6 +16,13 @@ struct CompletionRequest {
   std::vector<std::string> ignored;       // fields nobody read
 };
 
+// The member `name`: a string, an array of strings, of token ids, or of arrays of those.
+void read_prompts(RequestFields& fields, std::string_view name, const WireLimits& limits,
+                  std::vector<CompletionPrompt>& prompts);
+// None is empty or too large to fit the context.
+Status check_prompts(std::string_view name, const std::vector<CompletionPrompt>& prompts,
+                     bool add_special_tokens, const WireLimits& limits);
+
 Result<CompletionRequest> parse_completion_request(std::string_view body, const WireLimits& limits);
 
 }  // namespace sluice

@@ -27,6 +27,7 @@ struct WireLimits {
   int max_stop_token_ids = 256;
   int max_logit_bias = 1024;
   int max_logprobs = 20;
+  int embedding_width = 0;  // E: the most dimensions an embedding has
   int vocabulary = 0;  // token ids lie within [0, vocabulary)
   size_t max_prompt_bytes = size_t{32}
                             << 20;  // one prompt or all of a conversation; more cannot fit the context

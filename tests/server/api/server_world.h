@@ -207,6 +207,7 @@ class ServerWorld {
       return shield->cover(text, covered);
     };
     service->limits.vocabulary = WordTokenizer::kVocabulary;
+    service->limits.embedding_width = options_.runner.facts.width;
     service->limits.max_model_len = options_.runner.facts.max_model_len;
     service->limits.max_prompt_bytes = 1 << 20;
     service->cards = {{"word-model", "word-model", 1, service->limits.max_model_len},
