@@ -24,7 +24,7 @@ Batch::Batch(const BatchLimits& limits)
   sampled_.reserve(sequences);
 }
 
-const RunnerStep& Batch::build(const Plan& plan) {
+const RunnerStep& Batch::build(const Plan& plan, std::function<void()> await_masks) {
   SLUICE_CHECK_LE(plan.tokens, limits_.tokens);
   SLUICE_CHECK_LE(plan.items.size(), rows_.size());
   for (auto* array :
@@ -58,6 +58,7 @@ const RunnerStep& Batch::build(const Plan& plan) {
                  .sample_rows = sample_rows_,
                  .hidden_rows = hidden_rows_};
   step_.sampling = sampling_;
+  step_.await_masks = std::move(await_masks);
   return step_;
 }
 
@@ -109,7 +110,11 @@ void Batch::append_sampling(const Sequence& s) {
   if (p.repetition_penalty != 1.0F || p.presence_penalty != 0 || p.frequency_penalty != 0) {
     row.output_tokens = s.output();
   }
-  if (s.generated() < p.min_tokens) row.banned_tokens = s.banned_until_min_tokens;
+  if (s.request.constraint != nullptr) {
+    row.allowed_mask = s.allowed_mask;  // where it ends, it ends: before min_tokens too
+  } else if (s.generated() < p.min_tokens) {
+    row.banned_tokens = s.banned_until_min_tokens;
+  }
   sampling_.push_back(row);
 }
 

@@ -25,7 +25,7 @@ class Batch {
 
   // The step for `plan`; valid until the next build. Its sampling rows see the sequences' own tokens, which
   // must not change before the step has been collected.
-  const RunnerStep& build(const Plan& plan);
+  const RunnerStep& build(const Plan& plan, std::function<void()> await_masks = {});
   // Which sequences the sampled tokens belong to, in order.
   const std::vector<Sequence*>& sampled() const { return sampled_; }
   // Whose hidden states they are, in order: `rows` of each, the last of its prompt among them when `ends`.

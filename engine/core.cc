@@ -79,6 +79,8 @@ void EngineCore::add(RequestId id, Request request) {
       s->banned_until_min_tokens.insert(s->banned_until_min_tokens.end(), eos_ids_.begin(), eos_ids_.end());
     }
   }
+  if (s->request.constraint != nullptr)
+    s->allowed_mask.resize((static_cast<size_t>(runner_->facts().vocabulary) + 31) / 32);
   scheduler_.add(*s);
   live_.emplace(id, std::move(s));
 }
@@ -106,7 +108,17 @@ bool EngineCore::launch(Clock::time_point now) {
     Sequence& s = *item.sequence;
     if (s.first_scheduled == Clock::time_point{}) s.first_scheduled = now;
   }
-  runner_->launch(batch_.build(*plan_));
+  constrained_.clear();
+  for (const PlanItem& item : plan_->items) {
+    if (item.samples && item.sequence->request.constraint != nullptr) constrained_.push_back(item.sequence);
+  }
+  if (constrained_.empty()) {
+    runner_->launch(batch_.build(*plan_));
+  } else {
+    masks_.start(constrained_, eos_ids_);
+    runner_->launch(batch_.build(*plan_, [this] { masks_.wait(); }));
+    masks_.wait();  // a runner that samples nothing need not ask
+  }
   return true;
 }
 
@@ -158,6 +170,12 @@ void EngineCore::append_token(Sequence& s, const SampledToken& token, Clock::tim
   ++generation_tokens_;
   TokenEvent event = event_of(s);
   event.tokens.push_back(token);
+  if (s.constraint_failed) {
+    event.tokens.clear();
+    event.error = {ErrorCode::kInternal, "The answer cannot go on within its grammar."};
+    finish(s, std::move(event), FinishReason::kError, now);
+    return;
+  }
   const FinishReason reason = judge(s, token.id);
   if (reason == FinishReason::kNone) {
     outbox_.add(s.request.sink, std::move(event));
@@ -169,6 +187,7 @@ void EngineCore::append_token(Sequence& s, const SampledToken& token, Clock::tim
 
 FinishReason EngineCore::judge(const Sequence& s, int32_t token) const {
   const SamplingParams& p = s.request.sampling;
+  if (s.request.constraint != nullptr && is_eos(token)) return FinishReason::kStop;
   if (s.generated() >= p.min_tokens) {
     if (!p.ignore_eos && is_eos(token)) return FinishReason::kStop;
     if (contains(p.stop_token_ids, token)) return FinishReason::kStop;

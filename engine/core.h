@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/batch.h"
+#include "engine/mask_crew.h"
 #include "engine/model_runner.h"
 #include "engine/options.h"
 #include "engine/request.h"
@@ -85,7 +86,8 @@ class EngineCore {
   std::unordered_map<RequestId, std::unique_ptr<Sequence>> live_;
   const Plan* plan_ = nullptr;  // the step in flight
   std::span<const SampledToken> sampled_;
-  std::vector<Sequence*> expired_;
+  std::vector<Sequence*> expired_, constrained_;
+  MaskCrew masks_;
   int step_tokens_ = 0;
   uint64_t steps_ = 0;
   uint64_t generation_tokens_ = 0;

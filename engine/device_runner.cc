@@ -63,6 +63,7 @@ void DeviceRunner::launch(const RunnerStep& step) {
   const TensorView hidden = TensorView::of(hidden_on_device_->data(), DType::kF32,
                                            static_cast<int64_t>(step.batch.hidden_rows.size()), facts_.width);
   model_->forward(staged, cache_->layers(), {logits, hidden});
+  if (step.await_masks) step.await_masks();
   if (rows_in_flight_ > 0) backend_->sample(logits, step.sampling, std::span(tokens_).first(rows_in_flight_));
 }
 

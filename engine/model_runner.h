@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,6 +29,9 @@ struct RunnerFacts {
 struct RunnerStep {
   StepBatch batch;
   std::span<const SamplingRow> sampling;  // [R]
+  // Called on the engine thread once the forward pass is on its way, before any row of `sampling` is read:
+  // the masks in it are complete when it returns. Empty: they are complete already.
+  std::function<void()> await_masks;
 };
 
 class ModelRunner {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +34,18 @@ struct SamplingParams {
   bool ignore_eos = false;              // eos_ids do not end the answer; stop_token_ids still do
   std::vector<int32_t> stop_token_ids;  // the client's
   std::vector<std::pair<int32_t, float>> logit_bias;
+};
+
+// What may come next in one answer. Made by the submitter; from then on the engine calls it, from threads of
+// its own but never from two at once.
+class TokenConstraint {
+ public:
+  virtual ~TokenConstraint() = default;
+  // Bit v of word v / 32: token v may come after what was accepted. EOS ids are among the bits where the
+  // answer may end. False: it cannot go on (the answer ends with kError).
+  virtual bool fill_mask(std::span<uint32_t> words) noexcept = 0;
+  // The answer's next token. EOS ends it and is not told.
+  virtual bool accept(int32_t token) noexcept = 0;
 };
 
 enum class FinishReason : uint8_t { kNone, kStop, kLength, kCancelled, kDeadline, kError };
@@ -72,8 +85,9 @@ struct Request {
   std::vector<int32_t> prompt;  // >= 1 token
   SamplingParams sampling;      // not read when pooled
   Pooling pooling = Pooling::kNone;
-  int priority = 0;         // lower first, with --scheduling-policy priority
-  uint64_t cache_salt = 0;  // prefixes are shared only between equal salts
+  int priority = 0;                             // lower first, with --scheduling-policy priority
+  std::shared_ptr<TokenConstraint> constraint;  // or null; its EOS ends the answer whatever ignore_eos says
+  uint64_t cache_salt = 0;                      // prefixes are shared only between equal salts
   uint64_t tag = 0;
   Clock::time_point arrival = Clock::now();
   Clock::time_point deadline = Clock::time_point::max();

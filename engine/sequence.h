@@ -43,6 +43,9 @@ struct Sequence {
   bool admitted = false;      // at least once
   int32_t cached_tokens = 0;  // of the prompt, found at the first admission
 
+  std::vector<uint32_t> allowed_mask;  // with a constraint: of the next token
+  int32_t accepted = 0;                // generated tokens the constraint was told
+  bool constraint_failed = false;
   std::vector<double> hidden_sum;  // with Pooling::kMean: of the prompt tokens computed so far
 
   Clock::time_point first_scheduled, first_token;

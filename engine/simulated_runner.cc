@@ -17,6 +17,8 @@ uint64_t extend(uint64_t digest, int32_t token) {
 }
 
 bool banned(const SamplingRow& row, int32_t token) {
+  const auto v = static_cast<size_t>(token);
+  if (!row.allowed_mask.empty() && (row.allowed_mask[v / 32] >> (v % 32) & 1U) == 0) return true;
   return std::ranges::find(row.banned_tokens, token) != row.banned_tokens.end();
 }
 
@@ -76,6 +78,7 @@ void SimulatedRunner::launch(const RunnerStep& step) {
   step_end_ = Clock::now() +
               std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(last_step_seconds_));
   store(batch);
+  if (step.await_masks) step.await_masks();
   if (options_.check_whole_context) {
     for (int64_t s = 0; s < batch.sequences(); ++s) check_context(batch, s);
     for (const SamplingRow& row : step.sampling) {

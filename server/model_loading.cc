@@ -159,6 +159,7 @@ Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, 
   auto service = std::make_shared<ModelService>();
   service->engine = std::move(computing->engine);
   service->tokenizer = std::move(text->tokenizer);
+  service->grammars = std::make_unique<GrammarCache>(service->tokenizer, files.tokenizer.eos_ids);
   service->chat_template = std::move(text->chat_template);
   service->dialect = std::move(text->dialect);
   if (options.generation_config == "auto") service->defaults = files.generation;

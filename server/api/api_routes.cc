@@ -45,7 +45,8 @@ RouteFunction generation_route(ApiFloor& floor, Planner planner) {
     if (floor.options.log_requests)
       log::info("request {}: {} with {} bytes", request.request_id, request.path, request.body.size());
     EventSwitch& events = *floor.switches[static_cast<size_t>(exchange.io().index())];
-    auto generation = std::make_shared<Generation>(exchange, *service, events, request.arrival);
+    auto generation =
+        std::make_shared<Generation>(exchange, *service, events, *floor.grammar_pool, request.arrival);
     const size_t bytes = request.body.size();
     auto prepare = [service = *service, planner,
                     plan_request = PlanRequest{std::move(request.body), std::move(request.request_id)}] {
@@ -203,6 +204,7 @@ std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads,
   for (int i = 0; i < threads.count(); ++i)
     floor->switches.push_back(std::make_unique<EventSwitch>(threads.at(i)));
   floor->pool = std::make_unique<WorkPool>(worker_threads, 1024);
+  floor->grammar_pool = std::make_unique<WorkPool>(1, 256);
   return floor;
 }
 

@@ -27,6 +27,7 @@ struct ApiFloor {
   ServiceSlot slot;
   std::vector<std::unique_ptr<EventSwitch>> switches;  // one per I/O thread
   std::unique_ptr<WorkPool> pool;
+  std::unique_ptr<WorkPool> grammar_pool;  // one thread: new grammars wait for each other
   Metrics metrics;
 };
 

@@ -27,8 +27,12 @@ std::string_view finish_word(Outcome outcome) {
 }  // namespace
 
 Generation::Generation(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events,
-                       Clock::time_point arrival)
-    : exchange_(exchange), service_(std::move(service)), events_(events), arrival_(arrival) {}
+                       WorkPool& grammar_pool, Clock::time_point arrival)
+    : exchange_(exchange),
+      service_(std::move(service)),
+      events_(events),
+      arrival_(arrival),
+      grammar_pool_(grammar_pool) {}
 
 Generation::~Generation() {
   const Clock::time_point now = Clock::now();
@@ -55,6 +59,28 @@ void Generation::start(size_t prompt_bytes, WorkPool& pool, std::function<Result
 void Generation::begin(Result<GenerationPlan> plan) {
   if (!plan.ok()) return fail(plan.error());
   plan_ = std::move(plan).value();
+  if (!plan_.grammar) return submit_all();
+  grammar_ = service_->grammars->find(*plan_.grammar);
+  if (grammar_ != nullptr) return submit_all();
+  // Compiling may take a while: on a pool of its own, where it delays nobody but other new grammars.
+  const bool taken = grammar_pool_.try_run(
+      [weak = weak_from_this(), service = service_, source = *plan_.grammar, &io = exchange_.io()] {
+        if (weak.expired()) return;
+        auto grammar =
+            std::make_shared<Result<std::shared_ptr<const Grammar>>>(service->grammars->compile(source));
+        io.post([weak, grammar] {
+          const auto self = weak.lock();
+          if (self == nullptr) return;
+          if (!grammar->ok()) return self->fail(grammar->error());
+          self->grammar_ = **grammar;
+          self->submit_all();
+        });
+      });
+  if (!taken)
+    fail({ErrorCode::kOverloaded, "Too many new grammars wait to be compiled; try again soon.", "", 1});
+}
+
+void Generation::submit_all() {
   const auto n = static_cast<size_t>(plan_.n);
   choices_.resize(plan_.prompts.size() * n);
   open_choices_ = choices_.size();
@@ -85,6 +111,9 @@ Status Generation::submit(int index) {
     request.prompt = prompt.ids;
   request.sampling = plan_.sampling;
   request.sampling.seed += static_cast<uint64_t>(of_prompt);
+  if (grammar_ != nullptr) {
+    SLUICE_ASSIGN(request.constraint, service_->grammars->constraint(*grammar_));
+  }
   request.priority = plan_.priority;
   request.cache_salt = plan_.cache_salt;
   request.arrival = arrival_;

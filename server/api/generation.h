@@ -32,6 +32,7 @@ struct GenerationPlan {
   int priority = 0;
   uint64_t cache_salt = 0;
   std::unique_ptr<AnswerFormat> format;
+  std::optional<GrammarSource> grammar;  // what every choice must match
 };
 
 class Generation final : public Responder,
@@ -39,7 +40,7 @@ class Generation final : public Responder,
                          public std::enable_shared_from_this<Generation> {
  public:
   Generation(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events,
-             Clock::time_point arrival);
+             WorkPool& grammar_pool, Clock::time_point arrival);
   ~Generation() override;
 
   // Makes the plan, here when `prompt_bytes` are few, else on `pool`, and goes on from there. `prepare` may
@@ -61,6 +62,7 @@ class Generation final : public Responder,
   };
 
   void begin(Result<GenerationPlan> plan);
+  void submit_all();
   Status submit(int index);
   void on_tokens(int index, TokenEvent&& event, Clock::time_point now) override;
   void take_tokens(Choice& choice, const TokenEvent& event);
@@ -79,7 +81,9 @@ class Generation final : public Responder,
   const std::shared_ptr<ModelService> service_;
   EventSwitch& events_;
   const Clock::time_point arrival_;
+  WorkPool& grammar_pool_;
   GenerationPlan plan_;
+  std::shared_ptr<const Grammar> grammar_;
   std::vector<Choice> choices_;  // of prompt p: [p * n, (p + 1) * n)
   size_t open_choices_ = 0;
   bool streaming_ = false;  // the head is sent

@@ -10,6 +10,7 @@
 
 #include "engine/engine.h"
 #include "models/model_config.h"
+#include "server/api/grammar_cache.h"
 #include "server/metrics.h"
 #include "server/text/chat_template.h"
 #include "server/text/tokenizer.h"
@@ -22,6 +23,7 @@ struct ModelService {
   std::vector<ModelCard> cards;  // at least one; the first names the model in answers and metrics
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;
+  std::unique_ptr<GrammarCache> grammars;
   GenerationDefaults defaults;
   WireLimits limits;
   ChatDialect dialect;

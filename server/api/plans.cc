@@ -134,6 +134,7 @@ Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest&
   SLUICE_ASSIGN(GenerationPlan plan, plan_of(chat.fields, service, "messages"));
   SLUICE_ASSIGN(std::vector<int32_t> ids, encode_chat(service, chat));
   if (ids.empty()) return invalid_argument("messages", "The conversation renders to an empty prompt.");
+  plan.grammar = std::move(chat.grammar);
   plan.text.continues_text = chat.continue_final_message;
   plan.prompts.push_back({std::move(ids), chat.fields.echo ? chat.final_message : ""});
   SLUICE_ASSIGN(plan.sampling.max_tokens,
@@ -148,6 +149,7 @@ Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRe
   report_ignored(completion.ignored, request.request_id);
   SLUICE_ASSIGN(std::string model, service.answer_name(fields.model));
   SLUICE_ASSIGN(GenerationPlan plan, plan_of(fields, service, "prompt"));
+  plan.grammar = std::move(completion.grammar);
   plan.text.continues_text = true;
   for (CompletionPrompt& prompt : completion.prompts) {
     GenerationPlan::Prompt one;

@@ -242,6 +242,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const WireLimits& 
     fields.fail("min_tokens", "'min_tokens' must not be above 'max_tokens'.");
   }
   refuse_unserved_fields(fields);
+  request.grammar = read_output_format(fields, limits);
 
   Conversation conversation = read_messages(fields, limits, dialect);
   const bool generation_prompt = fields.boolean("add_generation_prompt").value_or(true);

@@ -3,12 +3,13 @@
 
 #include <functional>
 
-#include "server/wire/generation_fields.h"
+#include "server/wire/output_format.h"
 
 namespace sluice {
 
 struct ChatRequest {
   GenerationFields fields;
+  std::optional<GrammarSource> grammar;  // what the answer must match
   // What the template sees, as JSON text: {"messages":[…],"tools":[…],…}. Text parts are joined, arguments of
   // tool calls are objects again, "developer" is "system" unless the template knows it.
   std::string template_variables;

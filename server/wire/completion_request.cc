@@ -88,6 +88,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   }
   request.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
   refuse_unserved_fields(fields);
+  request.grammar = read_output_format(fields, limits);
   read_prompts(fields, "prompt", limits, request.prompts);
   SLUICE_TRY(fields.status());
   const auto choices = static_cast<int64_t>(request.prompts.size()) * request.fields.n;

@@ -3,7 +3,7 @@
 
 #include <variant>
 
-#include "server/wire/generation_fields.h"
+#include "server/wire/output_format.h"
 
 namespace sluice {
 
@@ -11,6 +11,7 @@ using CompletionPrompt = std::variant<std::string, std::vector<int32_t>>;  // te
 
 struct CompletionRequest {
   GenerationFields fields;
+  std::optional<GrammarSource> grammar;   // what the answer must match
   std::vector<CompletionPrompt> prompts;  // at least one; several prompts give several choices
   bool add_special_tokens = true;         // as the tokenizer's post-processor says
   std::vector<std::string> ignored;       // fields nobody read

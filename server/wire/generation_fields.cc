@@ -169,17 +169,6 @@ void refuse_unserved_fields(RequestFields& fields) {
     fields.fail("truncate_prompt_tokens",
                 "Truncating the prompt is not served; shorten it and leave 'truncate_prompt_tokens' out.");
   }
-  for (const char* name :
-       {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"}) {
-    if (fields.any(name))
-      fields.fail(name, fmt::format("Constrained decoding is not served yet; leave '{}' out.", name));
-  }
-  if (const auto format = fields.object("response_format")) {
-    auto inner = RequestFields::of(*format, "response_format.");
-    const std::string type = inner.ok() ? inner->string("type", 64).value_or("") : "";
-    if (type != "text")
-      fields.fail("response_format", "The only 'response_format' served is {\"type\": \"text\"}.");
-  }
 }
 
 std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) {
@@ -211,7 +200,13 @@ std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) 
                                                  "metadata",
                                                  "store",
                                                  "service_tier",
-                                                 "response_format"};
+                                                 "response_format",
+                                                 "structured_outputs",
+                                                 "guided_json",
+                                                 "guided_regex",
+                                                 "guided_choice",
+                                                 "guided_grammar",
+                                                 "guided_json_object"};
   static constexpr std::string_view kChat[] = {"messages",
                                                "max_completion_tokens",
                                                "top_logprobs",

@@ -27,6 +27,8 @@ struct WireLimits {
   int max_stop_token_ids = 256;
   int max_logit_bias = 1024;
   int max_logprobs = 20;
+  size_t max_grammar_bytes = size_t{256} << 10;  // of a schema, a regular expression or a grammar
+  int max_grammar_choices = 1024;
   int embedding_width = 0;  // E: the most dimensions an embedding has
   int vocabulary = 0;  // token ids lie within [0, vocabulary)
   size_t max_prompt_bytes = size_t{32}

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -125,14 +126,44 @@ inline Request make_request(std::shared_ptr<EventSink> sink, uint64_t tag, std::
   return request;
 }
 
-// What the engine must answer, told from the request alone.
+// Allows the two thirds of the tokens that the number of tokens before selects, EOS after `length` of them
+// and nothing else. Whatever it is told must have been allowed.
+class StripeConstraint : public TokenConstraint {
+ public:
+  StripeConstraint(const RunnerFacts& facts, int length)
+      : vocabulary_(facts.vocabulary), eos_(facts.eos_ids.front()), length_(length) {}
+  bool allows(int position, int32_t token) const {
+    if (position >= length_) return token == eos_;
+    return token != eos_ && token % 3 != position % 3;
+  }
+  bool fill_mask(std::span<uint32_t> words) noexcept override {
+    std::ranges::fill(words, 0U);
+    for (int32_t v = 0; v < vocabulary_; ++v) {
+      if (allows(told_, v)) words[static_cast<size_t>(v) / 32] |= 1U << (v % 32);
+    }
+    return true;
+  }
+  bool accept(int32_t token) noexcept override {
+    EXPECT_TRUE(allows(told_, token)) << token << " as token " << told_;
+    ++told_;
+    return true;
+  }
+
+ private:
+  const int vocabulary_;
+  const int32_t eos_;
+  const int length_;
+  int told_ = 0;
+};
+
+// What the engine must answer, told from the request alone. `stripes` > 0: under a StripeConstraint.
 struct Expected {
   std::vector<int32_t> tokens;
   FinishReason reason = FinishReason::kLength;
 };
 
 inline Expected expected_answer(const SimulatedRunnerOptions& runner, const std::vector<int32_t>& prompt,
-                                const SamplingParams& sampling) {
+                                const SamplingParams& sampling, int stripes = 0) {
   Expected expected;
   std::vector<int32_t> prefix = prompt;
   std::vector<int32_t> banned = sampling.stop_token_ids;
@@ -144,12 +175,23 @@ inline Expected expected_answer(const SimulatedRunnerOptions& runner, const std:
   for (int i = 0; i < sampling.max_tokens; ++i) {
     SamplingRow row{
         .temperature = sampling.temperature, .seed = sampling.seed, .draw_index = static_cast<uint64_t>(i)};
-    if (i < sampling.min_tokens) row.banned_tokens = banned;
+    std::vector<uint32_t> mask;
+    if (stripes > 0) {
+      mask.resize((static_cast<size_t>(runner.facts.vocabulary) + 31) / 32);
+      const StripeConstraint constraint(runner.facts, stripes);
+      for (int32_t v = 0; v < runner.facts.vocabulary; ++v) {
+        if (constraint.allows(i, v)) mask[static_cast<size_t>(v) / 32] |= 1U << (v % 32);
+      }
+      row.allowed_mask = mask;
+    } else if (i < sampling.min_tokens) {
+      row.banned_tokens = banned;
+    }
     const int32_t token = SimulatedRunner::expected_token(runner, prefix, row);
     prefix.push_back(token);
     expected.tokens.push_back(token);
-    const bool eos = !sampling.ignore_eos && contains(runner.facts.eos_ids, token);
-    if (i + 1 >= sampling.min_tokens && (eos || contains(sampling.stop_token_ids, token))) {
+    const bool eos = (stripes > 0 || !sampling.ignore_eos) && contains(runner.facts.eos_ids, token);
+    if ((stripes > 0 && eos) ||
+        i + 1 >= sampling.min_tokens && (eos || contains(sampling.stop_token_ids, token))) {
       expected.reason = FinishReason::kStop;
       break;
     }

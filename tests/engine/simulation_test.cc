@@ -89,6 +89,7 @@ class Simulation {
     std::vector<int32_t> prompt;
     Request request;
     bool cancelled = false;
+    int stripes = 0;
   };
 
   std::vector<int32_t> make_prompt() {
@@ -131,6 +132,10 @@ class Simulation {
     if (chance(random_, 20)) sampling.frequency_penalty = 0.5F;
     if (chance(random_, 30)) sampling.stop_token_ids = {2};
     Asked asked{request.prompt, request};
+    if (request.pooling == Pooling::kNone && chance(random_, 25)) {
+      asked.stripes = between(random_, 1, 30);
+      request.constraint = std::make_shared<testing::StripeConstraint>(runner_.facts, asked.stripes);
+    }
     if (!check(request, options_, runner_.facts)
              .ok()) {  // too long for the context or the cache: refused at once
       ++refused_;
@@ -252,7 +257,7 @@ class Simulation {
         check_embedding(id, asked, answer);
         continue;
       }
-      const auto expected = expected_answer(runner_, asked.prompt, asked.request.sampling);
+      const auto expected = expected_answer(runner_, asked.prompt, asked.request.sampling, asked.stripes);
       const FinishReason reason = answer.last.finish_reason;
       ASSERT_EQ(reason == FinishReason::kCancelled, asked.cancelled);
       ASSERT_EQ(answer.last.completion_tokens, static_cast<int>(answer.tokens.size()));

@@ -199,6 +199,7 @@ class ServerWorld {
     auto service = std::make_shared<ModelService>();
     service->engine = std::move(engine);
     service->tokenizer = std::make_shared<WordTokenizer>();
+    service->grammars = std::make_unique<GrammarCache>(service->tokenizer, std::vector{WordTokenizer::kEnd});
     auto chat_template = ChatTemplate::compile(TokenizerSource());
     EXPECT_TRUE(chat_template.ok());
     service->chat_template = std::move(chat_template).value();

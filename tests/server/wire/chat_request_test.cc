@@ -116,7 +116,7 @@ TEST(ChatRequest, names_the_field_that_is_wrong) {
       {"model", "5"},
       {"priority", "\"high\""},
       {"cache_salt", "1"},
-      {"response_format", "{\"type\":\"json_object\"}"},
+      {"response_format", "{\"type\":\"yaml\"}"},
       {"tool_choice", "\"required\""},
       {"tools", "[5]"},
       {"tools", "[{\"type\":\"function\"}]"},
@@ -124,7 +124,7 @@ TEST(ChatRequest, names_the_field_that_is_wrong) {
       {"prompt_logprobs", "1"},
       {"continue_final_message", "3"},
       {"chat_template_kwargs", "{\"messages\":[]}"},
-      {"guided_json", "{}"},
+      {"guided_json", "5"},
   };
   for (const auto& [field, value] : wrong) {
     const auto request = chat(with("\"" + field + "\":" + value));

@@ -104,6 +104,17 @@ pub unsafe extern "C" fn sluice_text_matcher_new(
 }
 
 /// # Safety
+/// `matcher` is alive and no other call uses it now; `out` and `message` are writable.
+#[no_mangle]
+pub unsafe extern "C" fn sluice_text_matcher_clone(
+    matcher: *const Matcher,
+    out: *mut *mut Matcher,
+    message: *mut Buffer,
+) -> i32 {
+    answer(out, message, || Ok(Box::into_raw(Box::new((*matcher).deep_clone()))))
+}
+
+/// # Safety
 /// `matcher` is freed once.
 #[no_mangle]
 pub unsafe extern "C" fn sluice_text_matcher_free(matcher: *mut Matcher) {
