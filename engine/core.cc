@@ -163,25 +163,29 @@ void EngineCore::take_hidden(const Batch::Pooled& pooled, std::span<const float>
   finish(s, std::move(event), FinishReason::kStop, now);
 }
 
-void EngineCore::append_token(Sequence& s, const SampledToken& token, Clock::time_point now) {
-  SLUICE_CHECK(token.id >= 0 && token.id < runner_->facts().vocabulary);
+void EngineCore::append_token(Sequence& s, const SampledToken& sampled, Clock::time_point now) {
+  SLUICE_CHECK(sampled.id >= 0 && sampled.id < runner_->facts().vocabulary);
+  SampledToken token = sampled;
+  token.id = s.thinking.next(s.request.thinking, s.output(), sampled.id);
+  if (token.id != sampled.id) token.logprob = 0;  // it was certain
   if (s.generated() == 0) s.first_token = now;
-  s.tokens.push_back(token.id);
+  const int32_t id = token.id;
+  s.tokens.push_back(id);
   ++generation_tokens_;
   TokenEvent event = event_of(s);
-  event.tokens.push_back(token);
+  event.tokens.push_back(std::move(token));
   if (s.constraint_failed) {
     event.tokens.clear();
     event.error = {ErrorCode::kInternal, "The answer cannot go on within its grammar."};
     finish(s, std::move(event), FinishReason::kError, now);
     return;
   }
-  const FinishReason reason = judge(s, token.id);
+  const FinishReason reason = judge(s, id);
   if (reason == FinishReason::kNone) {
     outbox_.add(s.request.sink, std::move(event));
     return;
   }
-  if (reason == FinishReason::kStop) event.stop_token = token.id;
+  if (reason == FinishReason::kStop) event.stop_token = id;
   finish(s, std::move(event), reason, now);
 }
 

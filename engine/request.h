@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/thinking.h"
 #include "kernels/backend.h"
 
 namespace sluice {
@@ -84,6 +85,7 @@ class EventSink {
 struct Request {
   std::vector<int32_t> prompt;  // >= 1 token
   SamplingParams sampling;      // not read when pooled
+  ThinkingBudget thinking;
   Pooling pooling = Pooling::kNone;
   int priority = 0;                             // lower first, with --scheduling-policy priority
   std::shared_ptr<TokenConstraint> constraint;  // or null; its EOS ends the answer whatever ignore_eos says

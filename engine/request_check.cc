@@ -82,6 +82,9 @@ Status check(const Request& request, const EngineOptions& options, const RunnerF
                  options.max_model_len - prompt, "."),
         "max_tokens"};
   }
+  for (const auto* ids : {&request.thinking.begin_ids, &request.thinking.end_ids}) {
+    for (const int32_t id : *ids) SLUICE_TRY(in_vocabulary("thinking", id, facts.vocabulary));
+  }
   for (const int32_t id : request.prompt) SLUICE_TRY(in_vocabulary("prompt", id, facts.vocabulary));
   const int64_t capacity = facts.block_count * facts.block_tokens;
   if (prompt + answer - 1 > capacity) {  // the last token's keys and values are never needed

@@ -46,6 +46,7 @@ struct Sequence {
   std::vector<uint32_t> allowed_mask;  // with a constraint: of the next token
   int32_t accepted = 0;                // generated tokens the constraint was told
   bool constraint_failed = false;
+  Thinking thinking;
   std::vector<double> hidden_sum;  // with Pooling::kMean: of the prompt tokens computed so far
 
   Clock::time_point first_scheduled, first_token;

@@ -30,6 +30,7 @@ struct Text {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;
   ChatDialect dialect;
+  Dialogue dialogue;
 };
 
 Result<std::string> read_template(const std::string& path) {
@@ -45,10 +46,14 @@ Result<std::string> read_template(const std::string& path) {
   return out;
 }
 
-Result<Text> load_text(const TokenizerSource& source) {
+Result<Text> load_text(const TokenizerSource& source, const ServeOptions& options) {
   Text text;
+  SLUICE_ASSIGN(DialogueFormat format,
+                dialogue_format(options.tool_call_parser, options.reasoning_parser, source.chat_template));
   SLUICE_ASSIGN(text.tokenizer, Tokenizer::load(source));
   SLUICE_ASSIGN(text.chat_template, ChatTemplate::compile(source));
+  log::info("tool calls: {}, reasoning: {}", format.call_parser, format.reasoning_parser);
+  text.dialogue = Dialogue::of(std::move(format), *text.tokenizer);
   text.dialect.template_knows_developer = source.chat_template.find("developer") != std::string::npos;
   std::vector<std::string> special;
   for (int32_t id = 0; id < text.tokenizer->vocabulary(); ++id) {
@@ -150,7 +155,7 @@ Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, 
     SLUICE_ASSIGN(files.tokenizer.chat_template, read_template(options.chat_template_file));
   }
   // The text floor needs no device: it loads beside the weights.
-  auto text_later = std::async(std::launch::async, [&files] { return load_text(files.tokenizer); });
+  auto text_later = std::async(std::launch::async, [&] { return load_text(files.tokenizer, options); });
   Result<Computing> computing = start_engine(options, files, on_progress);
   Result<Text> text = text_later.get();
   if (!computing.ok()) return std::move(computing).error();
@@ -162,6 +167,7 @@ Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, 
   service->grammars = std::make_unique<GrammarCache>(service->tokenizer, files.tokenizer.eos_ids);
   service->chat_template = std::move(text->chat_template);
   service->dialect = std::move(text->dialect);
+  service->dialogue = std::move(text->dialogue);
   if (options.generation_config == "auto") service->defaults = files.generation;
   WireLimits& limits = service->limits;
   limits.embedding_width = static_cast<int>(files.config.width);

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <thread>
 
+#include "server/parsers/dialogue_format.h"
 #include "server/version.h"
 
 namespace sluice {
@@ -29,6 +30,10 @@ constexpr const char* kEpilogue =
     "finish within\n"
     "--shutdown-timeout; a second signal ends it at once.\n\n"
     "Example: sluice serve ./model.gguf --host 0.0.0.0 --api-key secret --max-num-seqs 32";
+
+std::vector<std::string> words(std::span<const std::string_view> names) {
+  return {names.begin(), names.end()};
+}
 
 std::string lower(std::string text) {
   for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -167,6 +172,19 @@ void add_model_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
   app.add_option("--chat-template", o.chat_template_file,
                  "Jinja file to render conversations with, where the model's own "
                  "template is missing or wrong.")
+      ->group(group);
+  app.add_option("--tool-call-parser", o.tool_call_parser,
+                 "How the model writes tool calls: auto (as its chat template tells), none, hermes, qwen3, "
+                 "llama3_json, pythonic, mistral, json. Set it where auto takes the wrong one.")
+      ->capture_default_str()
+      ->check(CLI::IsMember(words(call_parser_names())))
+      ->group(group);
+  app.add_option(
+         "--reasoning-parser", o.reasoning_parser,
+         "How the model marks its thoughts: auto (as its chat template tells), none, qwen3, "
+         "deepseek_r1, mistral, seed_oss, kimi. deepseek_r1 takes every answer to begin with thoughts.")
+      ->capture_default_str()
+      ->check(CLI::IsMember(words(reasoning_parser_names())))
       ->group(group);
   app.add_option("--pooling", o.pooling,
                  "How an embedding is made of a text's hidden states: last takes the "

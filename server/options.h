@@ -23,7 +23,8 @@ struct ServeOptions {
   std::string generation_config = "auto";  // auto: the model's own sampling defaults; vllm: neutral ones
   std::string chat_template_file;
   std::string revision;
-  std::string pooling = "last";  // of embeddings
+  std::string pooling = "last";                                      // of embeddings
+  std::string tool_call_parser = "auto", reasoning_parser = "auto";  // auto: as the chat template tells
   bool enable_log_requests = false;
   bool disable_log_stats = false;
   int shutdown_timeout_s = 30;

@@ -89,6 +89,7 @@ void Generation::submit_all() {
     choices_[i].prompt = static_cast<int>(i / n);
     choices_[i].text = Detokenizer::make(service_->tokenizer, plan_.text);
     choices_[i].answer = plan_.prompts[i / n].opening_text;
+    if (plan_.parser.active()) choices_[i].parser = std::make_unique<AnswerParser>(plan_.parser);
   }
   const bool cache = service_->engine->options().enable_prefix_caching;
   for (size_t i = 0; i < choices_.size(); ++i) {
@@ -114,6 +115,7 @@ Status Generation::submit(int index) {
   if (grammar_ != nullptr) {
     SLUICE_ASSIGN(request.constraint, service_->grammars->constraint(*grammar_));
   }
+  request.thinking = plan_.thinking;
   request.priority = plan_.priority;
   request.cache_salt = plan_.cache_salt;
   request.arrival = arrival_;
@@ -161,6 +163,10 @@ void Generation::on_tokens(int index, TokenEvent&& event, Clock::time_point now)
   if (choice.text->stopped()) {
     choice.handle.cancel();
     end_choice(choice, {"stop", std::nullopt, choice.text->stop_string()}, Outcome::kStop, now);
+  } else if (choice.parser != nullptr && choice.parser->full() &&
+             event.finish_reason == FinishReason::kNone) {
+    choice.handle.cancel();
+    end_choice(choice, {"stop"}, Outcome::kStop, now);
   } else if (event.finish_reason != FinishReason::kNone) {
     choice.handle.release();
     const Outcome outcome = event.finish_reason == FinishReason::kLength ? Outcome::kLength : Outcome::kStop;
@@ -192,11 +198,44 @@ void Generation::take_tokens(Choice& choice, const TokenEvent& event) {
   if (last && event.stop_token >= 0 && shown > 0 && !plan_.text.include_stop) --shown;
   size_t taken = 0;
   for (; taken < shown && !choice.text->stopped(); ++taken) {
-    choice.answer += choice.text->push(event.tokens[taken].id);
+    take_text(choice, choice.text->push(event.tokens[taken].id));
     if (plan_.sampling.logprobs >= 0) choice.logprobs.push_back(logprobs_of(event.tokens[taken]));
   }
-  if (last && !choice.text->stopped()) choice.answer += choice.text->finish();
+  if (last && !choice.text->stopped()) take_text(choice, choice.text->finish());
   choice.completion_tokens += static_cast<int>(choice.text->stopped() ? taken : event.tokens.size());
+}
+
+// The text of one token, or what was held back at the end.
+void Generation::take_text(Choice& choice, std::string_view text) {
+  if (choice.parser == nullptr) {
+    choice.answer += text;
+    return;
+  }
+  const bool thinking = choice.parser->thinking();
+  choice.parser->push(text, choice.parsed);
+  if (thinking || choice.parser->thinking()) ++choice.reasoning_tokens;
+}
+
+std::span<const ToolCallPiece> Generation::call_pieces(Choice& choice) {
+  pieces_.clear();
+  for (const CallPiece& piece : choice.parsed.calls) {
+    if (piece.begins) choice.call_ids.push_back(new_call_id(plan_.short_call_ids));
+  }
+  for (const CallPiece& piece : choice.parsed.calls) {
+    const std::string& id = choice.call_ids[static_cast<size_t>(piece.index)];
+    if (piece.begins) pieces_.push_back({piece.index, id, piece.name, ""});
+    if (!piece.arguments.empty()) pieces_.push_back({piece.index, "", "", piece.arguments});
+  }
+  return pieces_;
+}
+
+std::vector<ToolCall> Generation::whole_calls(Choice& choice) {
+  std::vector<ToolCall> calls;
+  for (CallPiece& piece : choice.parsed.calls) {
+    if (piece.begins) calls.push_back({new_call_id(plan_.short_call_ids), std::move(piece.name), ""});
+    calls.back().arguments += piece.arguments;
+  }
+  return calls;
 }
 
 TokenLogprobs Generation::logprobs_of(const SampledToken& token) const {
@@ -209,6 +248,10 @@ TokenLogprobs Generation::logprobs_of(const SampledToken& token) const {
 }
 
 void Generation::end_choice(Choice& choice, ChoiceEnd end, Outcome outcome, Clock::time_point now) {
+  if (choice.parser != nullptr) {
+    choice.parser->finish(choice.parsed);
+    if (end.finish_reason == "stop" && choice.parser->calls_begun() > 0) end.finish_reason = "tool_calls";
+  }
   choice.end = std::move(end);
   choice.finished = now;
   --open_choices_;
@@ -217,8 +260,11 @@ void Generation::end_choice(Choice& choice, ChoiceEnd end, Outcome outcome, Cloc
 }
 
 void Generation::send_delta(int index, Choice& choice) {
+  choice.answer += choice.parsed.content;
+  if (!plan_.include_reasoning) choice.parsed.reasoning.clear();
+  const bool parsed = !choice.parsed.reasoning.empty() || !choice.parsed.calls.empty();
   // Text held back (half a character, the beginning of a stop string) waits for the next token.
-  if (choice.answer.empty() && choice.logprobs.empty() && !choice.end) return;
+  if (choice.answer.empty() && choice.logprobs.empty() && !choice.end && !parsed) return;
   out_.clear();
   if (!streaming_) {
     streaming_ = true;
@@ -232,9 +278,11 @@ void Generation::send_delta(int index, Choice& choice) {
   const Usage totals = usage();
   const Timings times = very_last ? timings() : Timings();
   plan_.format->append_delta(out_,
-                             {index, choice.answer, choice.logprobs, choice.end ? &*choice.end : nullptr},
+                             {index, choice.answer, choice.logprobs, choice.end ? &*choice.end : nullptr,
+                              choice.parsed.reasoning, call_pieces(choice)},
                              plan_.continuous_usage ? &totals : nullptr, very_last ? &times : nullptr);
   choice.answer.clear();
+  choice.parsed.clear();
   choice.logprobs.clear();
   exchange_.write(out_);  // false: the session is about to destroy this object
 }
@@ -251,8 +299,12 @@ void Generation::send_last_events() {
 void Generation::send_whole() {
   std::vector<WholeChoice> whole;
   whole.reserve(choices_.size());
-  for (Choice& choice : choices_)
-    whole.push_back({std::move(choice.answer), std::move(choice.logprobs), *choice.end});
+  for (Choice& choice : choices_) {
+    choice.answer += choice.parsed.content;
+    if (!plan_.include_reasoning) choice.parsed.reasoning.clear();
+    whole.push_back({std::move(choice.answer), std::move(choice.logprobs), *choice.end,
+                     std::move(choice.parsed.reasoning), whole_calls(choice)});
+  }
   HttpResponse response;
   response.body = plan_.format->whole(whole, usage(), timings());
   exchange_.respond(std::move(response));
@@ -303,6 +355,8 @@ Usage Generation::usage() const {
   Usage usage;
   for (size_t i = 0; i < choices_.size(); ++i) {
     usage.completion_tokens += choices_[i].completion_tokens;
+    if (!plan_.parser.reasoning.end.empty())
+      usage.reasoning_tokens = std::max(usage.reasoning_tokens, 0) + choices_[i].reasoning_tokens;
     if (i % static_cast<size_t>(plan_.n) > 0) continue;  // a prompt counts once, whatever n
     usage.prompt_tokens += choices_[i].prompt_tokens;
     usage.cached_tokens += choices_[i].cached_tokens;

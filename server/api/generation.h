@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "server/api/dialogue.h"
 #include "server/api/event_switch.h"
 #include "server/api/model_service.h"
 #include "server/api/work_pool.h"
@@ -33,6 +34,9 @@ struct GenerationPlan {
   uint64_t cache_salt = 0;
   std::unique_ptr<AnswerFormat> format;
   std::optional<GrammarSource> grammar;  // what every choice must match
+  AnswerParserOptions parser;            // when active: of the text of every choice
+  ThinkingBudget thinking;
+  bool include_reasoning = true, short_call_ids = false;
 };
 
 class Generation final : public Responder,
@@ -53,7 +57,11 @@ class Generation final : public Responder,
     RequestHandle handle;
     uint64_t tag = 0;
     std::unique_ptr<Detokenizer> text;
-    std::string answer;                   // what is not yet sent, or all of it
+    std::string answer;  // what is not yet sent, or all of it
+    std::unique_ptr<AnswerParser> parser;
+    ParsedText parsed;                  // likewise
+    std::vector<std::string> call_ids;  // of the calls begun so far
+    int reasoning_tokens = 0;
     std::vector<TokenLogprobs> logprobs;  // likewise
     std::optional<ChoiceEnd> end;
     bool submitted = false, opened = false;
@@ -66,6 +74,9 @@ class Generation final : public Responder,
   Status submit(int index);
   void on_tokens(int index, TokenEvent&& event, Clock::time_point now) override;
   void take_tokens(Choice& choice, const TokenEvent& event);
+  void take_text(Choice& choice, std::string_view text);
+  std::span<const ToolCallPiece> call_pieces(Choice& choice);
+  std::vector<ToolCall> whole_calls(Choice& choice);
   void end_choice(Choice& choice, ChoiceEnd end, Outcome outcome, Clock::time_point now);
   void send_delta(int index, Choice& choice);
   void send_whole();
@@ -88,7 +99,8 @@ class Generation final : public Responder,
   size_t open_choices_ = 0;
   bool streaming_ = false;  // the head is sent
   bool over_ = false;
-  std::string out_;  // events of one step, written at once
+  std::vector<ToolCallPiece> pieces_;  // of the delta being written
+  std::string out_;                    // events of one step, written at once
 };
 
 }  // namespace sluice

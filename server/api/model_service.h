@@ -10,6 +10,7 @@
 
 #include "engine/engine.h"
 #include "models/model_config.h"
+#include "server/api/dialogue.h"
 #include "server/api/grammar_cache.h"
 #include "server/metrics.h"
 #include "server/text/chat_template.h"
@@ -27,6 +28,7 @@ struct ModelService {
   GenerationDefaults defaults;
   WireLimits limits;
   ChatDialect dialect;
+  Dialogue dialogue;
   std::string fingerprint;
   Pooling pooling = Pooling::kLast;  // of embeddings, where the request says nothing
   std::shared_ptr<ModelMetrics> metrics;

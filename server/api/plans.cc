@@ -107,7 +107,7 @@ void report_ignored(const std::vector<std::string>& ignored, const std::string& 
 
 }  // namespace
 
-Result<std::vector<int32_t>> encode_chat(const ModelService& service, const ChatRequest& request) {
+Result<std::string> render_chat(const ModelService& service, const ChatRequest& request) {
   auto text = service.chat_template->render(request.template_variables);
   if (!text.ok()) {
     Error error = std::move(text).error();
@@ -116,10 +116,20 @@ Result<std::vector<int32_t>> encode_chat(const ModelService& service, const Chat
   }
   if (text->size() > service.limits.max_prompt_bytes)
     return prompt_too_large("messages", text->size(), service.limits);
+  return text;
+}
+
+Result<std::vector<int32_t>> encode_chat(const ModelService& service, const ChatRequest& request) {
+  SLUICE_ASSIGN(const std::string text, render_chat(service, request));
+  return encode_rendered(service, request, text);
+}
+
+Result<std::vector<int32_t>> encode_rendered(const ModelService& service, const ChatRequest& request,
+                                             const std::string& text) {
   // The template writes the special tokens itself, BOS among them.
-  if (request.covered.empty()) return service.tokenizer->encode(*text, false, true);
+  if (request.covered.empty()) return service.tokenizer->encode(text, false, true);
   std::vector<int32_t> ids;
-  for (const TextShield::Piece& piece : TextShield::uncover(*text, request.covered)) {
+  for (const TextShield::Piece& piece : TextShield::uncover(text, request.covered)) {
     SLUICE_ASSIGN(const std::vector<int32_t> part,
                   service.tokenizer->encode(piece.text, false, !piece.covered));
     ids.insert(ids.end(), part.begin(), part.end());
@@ -132,9 +142,16 @@ Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest&
   report_ignored(chat.ignored, request.request_id);
   SLUICE_ASSIGN(std::string model, service.answer_name(chat.fields.model));
   SLUICE_ASSIGN(GenerationPlan plan, plan_of(chat.fields, service, "messages"));
-  SLUICE_ASSIGN(std::vector<int32_t> ids, encode_chat(service, chat));
+  SLUICE_ASSIGN(const std::string text, render_chat(service, chat));
+  SLUICE_ASSIGN(std::vector<int32_t> ids, encode_rendered(service, chat, text));
+  SLUICE_ASSIGN(DialoguePlan dialogue, plan_dialogue(service.dialogue, chat, text));
   if (ids.empty()) return invalid_argument("messages", "The conversation renders to an empty prompt.");
-  plan.grammar = std::move(chat.grammar);
+  plan.grammar = std::move(dialogue.grammar);
+  plan.parser = std::move(dialogue.parser);
+  plan.text.shown = std::move(dialogue.shown);
+  plan.thinking = std::move(dialogue.thinking);
+  plan.include_reasoning = dialogue.include_reasoning;
+  plan.short_call_ids = dialogue.short_call_ids;
   plan.text.continues_text = chat.continue_final_message;
   plan.prompts.push_back({std::move(ids), chat.fields.echo ? chat.final_message : ""});
   SLUICE_ASSIGN(plan.sampling.max_tokens,

@@ -15,7 +15,11 @@ struct PlanRequest {
 
 Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request);
 Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRequest& request);
-// The prompt that `body` (a chat request's) would give.
+// The text that the template makes of a conversation, and its tokens.
+Result<std::string> render_chat(const ModelService& service, const ChatRequest& request);
+Result<std::vector<int32_t>> encode_rendered(const ModelService& service, const ChatRequest& request,
+                                             const std::string& text);
+// Both: the prompt that `body` (a chat request's) would give.
 Result<std::vector<int32_t>> encode_chat(const ModelService& service, const ChatRequest& request);
 
 }  // namespace sluice

@@ -3,7 +3,8 @@
 namespace sluice {
 
 AnswerParser::AnswerParser(const AnswerParserOptions& options)
-    : reasoning_(options.reasoning, options.reasoning_open) {
+    : reasoning_(options.reasoning, options.reasoning_open),
+      max_calls_(options.calls ? options.calls->max_calls : 0) {
   if (options.calls)
     calls_ = options.calls->marks.pythonic ? CallParser::pythonic(*options.calls)
                                            : CallParser::json(*options.calls);

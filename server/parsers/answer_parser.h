@@ -27,11 +27,14 @@ class AnswerParser {
 
   bool thinking() const { return reasoning_.thinking(); }
   int calls_begun() const { return calls_ ? calls_->calls_begun() : 0; }
+  // As many calls as may be have ended: what follows is dropped.
+  bool full() const { return max_calls_ > 0 && calls_->calls_ended() >= max_calls_; }
   int calls_ended() const { return calls_ ? calls_->calls_ended() : 0; }
 
  private:
   ReasoningSplitter reasoning_;
   std::unique_ptr<CallParser> calls_;
+  const int max_calls_;
   std::string rest_;  // what is no reasoning; kept for its memory
 };
 

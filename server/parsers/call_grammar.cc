@@ -22,13 +22,25 @@ std::string one_line_schema(std::string_view schema) {
   return fmt::format("{{{}{}{}", kSpacing, rest.starts_with('}') ? "" : ", ", rest);
 }
 
+std::string with_slashes_escaped(std::string_view regex) {
+  std::string out;
+  for (size_t i = 0; i < regex.size(); ++i) {
+    if (regex[i] == '\\' && i + 1 < regex.size())
+      out += regex[i++];
+    else if (regex[i] == '/')
+      out += '\\';
+    out += regex[i];
+  }
+  return out;
+}
+
 class Writer {
  public:
   Writer(const DialogueFormat& format, std::span<const CallSignature> functions,
          const CallGrammarOptions& options)
       : marks_(format.marks), reasoning_(format.reasoning), functions_(functions), options_(options) {}
 
-  std::string write() {
+  std::string write() const {
     std::string out = fmt::format("start: {}calls\n", lead());
     out += calls();
     out += "call: ";
@@ -38,6 +50,23 @@ class Writer {
       out += fmt::format("call_{}: {}\n", i, call(functions_[i].name, fmt::format("arguments_{}", i)));
       out += fmt::format("arguments_{}: %json {}\n", i, one_line_schema(functions_[i].parameters));
     }
+    return out + thoughts();
+  }
+
+  std::string write(std::string_view kind, std::string_view text) const {
+    std::string out = fmt::format("start: {}body\n", lead());
+    if (kind == "json_schema")
+      out += fmt::format("body: %json {}\n", text);
+    else if (kind == "regex")
+      out += fmt::format("body: /{}/\n", with_slashes_escaped(text));
+    else
+      out += fmt::format("body: %lark {{\n{}\n}}\n", text);
+    return out + thoughts();
+  }
+
+ private:
+  std::string thoughts() const {
+    std::string out;
     if (thinks()) {
       if (is_special(reasoning_.end))
         out += fmt::format("think_rest: THOUGHTS {}\nTHOUGHTS: /(?s:.*)/\n", mark(reasoning_.end));
@@ -48,7 +77,6 @@ class Writer {
     return out;
   }
 
- private:
   bool thinks() const { return options_.open_reasoning || options_.optional_reasoning; }
 
   std::string lead() const {
@@ -110,6 +138,11 @@ class Writer {
 std::string call_grammar(const DialogueFormat& format, std::span<const CallSignature> functions,
                          const CallGrammarOptions& options) {
   return Writer(format, functions, options).write();
+}
+
+std::string grammar_behind_reasoning(const DialogueFormat& format, std::string_view kind,
+                                     std::string_view text, const CallGrammarOptions& options) {
+  return Writer(format, {}, options).write(kind, text);
 }
 
 }  // namespace sluice

@@ -31,4 +31,9 @@ struct CallGrammarOptions {
 std::string call_grammar(const DialogueFormat& format, std::span<const CallSignature> functions,
                          const CallGrammarOptions& options);
 
+// An answer that matches `text` (of `kind` "json_schema", "regex" or "lark") behind the thoughts that
+// `options` tell of.
+std::string grammar_behind_reasoning(const DialogueFormat& format, std::string_view kind,
+                                     std::string_view text, const CallGrammarOptions& options);
+
 }  // namespace sluice

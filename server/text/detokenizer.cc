@@ -41,7 +41,7 @@ class StreamingDetokenizer final : public Detokenizer {
   StreamingDetokenizer(std::shared_ptr<const Tokenizer> tokenizer, Options options)
       : tokenizer_(std::move(tokenizer)),
         include_stop_(options.include_stop),
-        text_(*tokenizer_, options.skip_special, options.continues_text) {
+        text_(*tokenizer_, options.skip_special, options.continues_text, std::move(options.shown)) {
     for (auto& stop : options.stop) {
       if (!stop.empty()) stops_.emplace_back(std::move(stop));
     }

@@ -79,15 +79,19 @@ void Utf8Assembler::begin(unsigned char byte, std::string& out) {
   }
 }
 
-TokenText::TokenText(const Tokenizer& tokenizer, bool skip_special, bool keep_leading_space)
+TokenText::TokenText(const Tokenizer& tokenizer, bool skip_special, bool keep_leading_space,
+                     std::vector<int32_t> shown)
     : tokenizer_(tokenizer),
       skip_special_(skip_special),
+      shown_(std::move(shown)),
       strip_spaces_(keep_leading_space ? 0 : tokenizer.decoding().strip_leading_spaces),
       drop_spaces_of_next_(!keep_leading_space && tokenizer.decoding().drop_spaces_of_first_token) {}
 
 void TokenText::push(int32_t token, std::string& out) {
   if (token < 0 || token >= tokenizer_.vocabulary()) return;
-  if (skip_special_ && tokenizer_.is_special(token)) return;
+  if (skip_special_ && tokenizer_.is_special(token) &&
+      std::find(shown_.begin(), shown_.end(), token) == shown_.end())
+    return;
   std::string bytes = tokenizer_.token_bytes(token);
   if (drop_spaces_of_next_) {
     std::erase(bytes, ' ');

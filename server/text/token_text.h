@@ -32,7 +32,9 @@ class Utf8Assembler {
 
 class TokenText {
  public:
-  TokenText(const Tokenizer& tokenizer, bool skip_special, bool keep_leading_space);
+  // `shown`: special tokens that are not skipped.
+  TokenText(const Tokenizer& tokenizer, bool skip_special, bool keep_leading_space,
+            std::vector<int32_t> shown = {});
   void push(int32_t token, std::string& out);
   void finish(std::string& out) {
     append_stripped(out, [&](std::string& text) { utf8_.flush(text); });
@@ -44,6 +46,7 @@ class TokenText {
 
   const Tokenizer& tokenizer_;
   const bool skip_special_;
+  const std::vector<int32_t> shown_;
   int strip_spaces_;
   bool drop_spaces_of_next_;
   Utf8Assembler utf8_;

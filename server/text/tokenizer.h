@@ -55,6 +55,7 @@ class Detokenizer {
     std::vector<std::string> stop;  // stop strings, not empty ones
     bool include_stop = false;      // include_stop_str_in_output
     bool skip_special = true;       // skip_special_tokens
+    std::vector<int32_t> shown;     // special tokens that come through all the same, for a parser behind
     bool continues_text =
         false;  // the answer goes on in the prompt's own text (completions): its leading space stays
   };

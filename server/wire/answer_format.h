@@ -54,6 +54,7 @@ struct Usage {
   int prompt_tokens = 0;
   int completion_tokens = 0;
   int cached_tokens = 0;
+  int reasoning_tokens = -1;  // of the completion; -1: the model does not reason
 };
 
 // An extension: where the time of the request went.

@@ -31,7 +31,13 @@ void append_usage_object(std::string& out, const Usage& usage) {
   append_json(out, int64_t{usage.prompt_tokens} + usage.completion_tokens);
   out += R"(,"prompt_tokens_details":{"cached_tokens":)";
   append_json(out, int64_t{usage.cached_tokens});
-  out += "}}";
+  out += '}';
+  if (usage.reasoning_tokens >= 0) {
+    out += R"(,"completion_tokens_details":{"reasoning_tokens":)";
+    append_json(out, int64_t{usage.reasoning_tokens});
+    out += '}';
+  }
+  out += '}';
 }
 
 void append_timings_object(std::string& out, const Timings& timings) {

@@ -35,6 +35,64 @@ void append_logprobs(std::string& out, std::span<const TokenLogprobs> tokens) {
   out += "]}";
 }
 
+// Under both names that clients read.
+void append_reasoning(std::string& out, std::string_view text) {
+  out += R"("reasoning":)";
+  append_json_string(out, text);
+  out += R"(,"reasoning_content":)";
+  append_json_string(out, text);
+}
+
+void append_call(std::string& out, std::string_view id, std::string_view name, std::string_view arguments) {
+  if (!id.empty()) {
+    out += R"("id":)";
+    append_json_string(out, id);
+    out += R"(,"type":"function",)";
+  }
+  out += R"("function":{)";
+  if (!name.empty()) {
+    out += R"("name":)";
+    append_json_string(out, name);
+    out += ',';
+  }
+  out += R"("arguments":)";
+  append_json_string(out, arguments);
+  out += '}';
+}
+
+void append_pieces(std::string& out, std::span<const ToolCallPiece> pieces) {
+  out += R"("tool_calls":[)";
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (i > 0) out += ',';
+    out += R"({"index":)";
+    append_json(out, int64_t{pieces[i].index});
+    out += ',';
+    append_call(out, pieces[i].id, pieces[i].name, pieces[i].arguments);
+    out += '}';
+  }
+  out += ']';
+}
+
+void append_message(std::string& out, const WholeChoice& choice) {
+  out += R"({"role":"assistant","content":)";
+  if (choice.text.empty() && !choice.tool_calls.empty())
+    out += "null";
+  else
+    append_json_string(out, choice.text);
+  out += R"(,"refusal":null)";
+  if (!choice.reasoning.empty()) {
+    out += ',';
+    append_reasoning(out, choice.reasoning);
+  }
+  for (size_t i = 0; i < choice.tool_calls.size(); ++i) {
+    const ToolCall& call = choice.tool_calls[i];
+    out += i == 0 ? R"(,"tool_calls":[{)" : ",{";
+    append_call(out, call.id, call.name, call.arguments);
+    out += '}';
+  }
+  out += choice.tool_calls.empty() ? "}" : "]}";
+}
+
 class ChatAnswer final : public AnswerFormat {
  public:
   explicit ChatAnswer(const AnswerOptions& options)
@@ -53,13 +111,7 @@ class ChatAnswer final : public AnswerFormat {
   void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage,
                     const Timings* timings) override {
     begin_choice(out, delta.index);
-    if (delta.text.empty() && delta.end != nullptr) {
-      out += "{}";
-    } else {
-      out += R"({"content":)";
-      append_json_string(out, delta.text);
-      out += '}';
-    }
+    append_new(out, delta);
     end_choice(out, delta.end, delta.logprobs);
     append_totals(out, usage, options_.usage_null, timings);
     end_chunk(out);
@@ -79,9 +131,9 @@ class ChatAnswer final : public AnswerFormat {
       if (i > 0) out += ',';
       out += R"({"index":)";
       append_json(out, static_cast<int64_t>(i));
-      out += R"(,"message":{"role":"assistant","content":)";
-      append_json_string(out, choices[i].text);
-      out += R"(,"refusal":null},"logprobs":)";
+      out += R"(,"message":)";
+      append_message(out, choices[i]);
+      out += R"(,"logprobs":)";
       if (options_.logprobs)
         append_logprobs(out, choices[i].logprobs);
       else
@@ -97,6 +149,26 @@ class ChatAnswer final : public AnswerFormat {
   }
 
  private:
+  static void append_new(std::string& out, const ChoiceDelta& delta) {
+    const bool other = !delta.reasoning.empty() || !delta.tool_calls.empty();
+    const char* comma = "";
+    out += '{';
+    if (!delta.reasoning.empty()) {
+      append_reasoning(out, delta.reasoning);
+      comma = ",";
+    }
+    if (!delta.text.empty() || (!other && delta.end == nullptr)) {
+      out += comma;
+      out += R"("content":)";
+      append_json_string(out, delta.text);
+      comma = ",";
+    }
+    if (!delta.tool_calls.empty()) {
+      out += comma;
+      append_pieces(out, delta.tool_calls);
+    }
+    out += '}';
+  }
   void begin_choice(std::string& out, int index) const {
     out += chunk_prefix_;
     out += R"({"index":)";

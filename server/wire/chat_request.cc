@@ -174,30 +174,6 @@ Conversation read_messages(RequestFields& fields, const WireLimits& limits, cons
   return conversation;
 }
 
-void append_tools(std::string& out, RequestFields& fields) {
-  const auto choice = fields.any("tool_choice");
-  std::string mode = "auto";
-  if (choice) {
-    mode = choice->kind() == JsonText::Kind::kString ? choice->string() : "named";
-    if (mode != "auto" && mode != "none") {
-      return fields.fail("tool_choice", "The only values of 'tool_choice' served are \"auto\" and \"none\".");
-    }
-  }
-  const auto tools = fields.array("tools");
-  if (!tools || tools->element_count(1) == 0 || mode == "none") return;
-  int index = 0;
-  tools->for_each([&](JsonText tool) {
-    auto one = RequestFields::of(tool, fmt::format("tools[{}].", index++));
-    if (!one.ok())
-      fields.fail("tools", one.error().message);
-    else if (!one->object("function"))
-      fields.fail("tools", fmt::format("'{}' must be an object.", one->full_name("function")));
-    return fields.ok();
-  });
-  out += R"(,"tools":)";
-  out += tools->text();
-}
-
 void append_template_kwargs(std::string& out, RequestFields& fields) {
   const auto kwargs = fields.object("chat_template_kwargs");
   if (!kwargs) return;
@@ -257,7 +233,13 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const WireLimits& 
   std::string& out = request.template_variables;
   out = R"({"messages":)";
   out += conversation.json;
-  append_tools(out, fields);
+  request.tools = read_tool_fields(fields, limits);
+  if (!request.tools.template_tools.empty()) {
+    out += R"(,"tools":)";
+    out += request.tools.template_tools;
+  }
+  request.reasoning = read_reasoning_fields(fields);
+  out += request.reasoning.template_variables;
   if (const auto documents = fields.array("documents")) {
     out += R"(,"documents":)";
     out += documents->text();

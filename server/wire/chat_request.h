@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "server/wire/dialogue_fields.h"
 #include "server/wire/output_format.h"
 
 namespace sluice {
@@ -10,6 +11,8 @@ namespace sluice {
 struct ChatRequest {
   GenerationFields fields;
   std::optional<GrammarSource> grammar;  // what the answer must match
+  ToolFields tools;
+  ReasoningFields reasoning;
   // What the template sees, as JSON text: {"messages":[…],"tools":[…],…}. Text parts are joined, arguments of
   // tool calls are objects again, "developer" is "system" unless the template knows it.
   std::string template_variables;

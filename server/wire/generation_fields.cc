@@ -216,7 +216,12 @@ std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) 
                                                "add_generation_prompt",
                                                "continue_final_message",
                                                "chat_template_kwargs",
-                                               "documents"};
+                                               "documents",
+                                               "reasoning_effort",
+                                               "enable_thinking",
+                                               "include_reasoning",
+                                               "thinking_token_budget",
+                                               "thinking"};
   static constexpr std::string_view kCompletion[] = {"prompt", "suffix", "best_of", "add_special_tokens"};
   std::vector<std::string> unknown;
   const auto in = [](const auto& list, std::string_view name) {

@@ -27,10 +27,13 @@ struct WireLimits {
   int max_stop_token_ids = 256;
   int max_logit_bias = 1024;
   int max_logprobs = 20;
+  int max_tools = 256;
+  size_t max_tool_name_bytes = 64;
+  size_t max_tools_bytes = size_t{256} << 10;    // all of them
   size_t max_grammar_bytes = size_t{256} << 10;  // of a schema, a regular expression or a grammar
   int max_grammar_choices = 1024;
   int embedding_width = 0;  // E: the most dimensions an embedding has
-  int vocabulary = 0;  // token ids lie within [0, vocabulary)
+  int vocabulary = 0;       // token ids lie within [0, vocabulary)
   size_t max_prompt_bytes = size_t{32}
                             << 20;  // one prompt or all of a conversation; more cannot fit the context
   int max_model_len = 0;            // for the message when it is passed
