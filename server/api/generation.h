@@ -31,6 +31,8 @@ struct GenerationPlan {
   bool stream = false, include_usage = false, continuous_usage = false;
   int priority = 0;
   uint64_t cache_salt = 0;
+  bool return_token_ids = false;
+  std::optional<double> timeout_s;  // since the request's arrival
   std::unique_ptr<AnswerFormat> format;
   std::optional<GrammarSource> grammar;  // what every choice must match
 };
@@ -43,6 +45,11 @@ class Generation final : public Responder,
              WorkPool& grammar_pool, Clock::time_point arrival);
   ~Generation() override;
 
+  // Something that lives as long as this answer.
+  void keep(std::shared_ptr<void> companion) { companion_ = std::move(companion); }
+  // Ends every choice with finish_reason "abort" and what it has; false: over already.
+  bool abort();
+
   // Makes the plan, here when `prompt_bytes` are few, else on `pool`, and goes on from there. `prepare` may
   // run on another thread and after this object is gone: it holds what it needs by value.
   void start(size_t prompt_bytes, WorkPool& pool, std::function<Result<GenerationPlan>()> prepare);
@@ -53,8 +60,9 @@ class Generation final : public Responder,
     RequestHandle handle;
     uint64_t tag = 0;
     std::unique_ptr<Detokenizer> text;
-    std::string answer;                   // what is not yet sent, or all of it
-    std::vector<TokenLogprobs> logprobs;  // likewise
+    std::string answer;                                // what is not yet sent, or all of it
+    std::vector<TokenLogprobs> logprobs;               // likewise
+    std::vector<int32_t> token_ids, prompt_token_ids;  // likewise, with return_token_ids
     std::optional<ChoiceEnd> end;
     bool submitted = false, opened = false;
     int prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
@@ -69,6 +77,7 @@ class Generation final : public Responder,
   void end_choice(Choice& choice, ChoiceEnd end, Outcome outcome, Clock::time_point now);
   void send_delta(int index, Choice& choice);
   void send_whole();
+  void finish();
   void send_last_events();
   void fail(const Error& error);
   void forget(Choice& choice);
@@ -82,12 +91,13 @@ class Generation final : public Responder,
   EventSwitch& events_;
   const Clock::time_point arrival_;
   WorkPool& grammar_pool_;
+  std::shared_ptr<void> companion_;
   GenerationPlan plan_;
   std::shared_ptr<const Grammar> grammar_;
   std::vector<Choice> choices_;  // of prompt p: [p * n, (p + 1) * n)
   size_t open_choices_ = 0;
   bool streaming_ = false;  // the head is sent
-  bool over_ = false;
+  bool over_ = false, aborted_ = false;
   std::string out_;  // events of one step, written at once
 };
 
