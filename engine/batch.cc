@@ -93,7 +93,18 @@ void Batch::fill_table_row(size_t row, const Sequence& s) {
   held.blocks = s.blocks.size();
 }
 
-void Batch::append_sampling(const Sequence& s) {
+// The tokens that would complete one of them.
+void Batch::ban_bad_tokens(Sequence& s) {
+  s.banned.clear();
+  const auto output = s.output();
+  for (const std::vector<int32_t>& bad : s.request.sampling.bad_tokens) {
+    const std::span<const int32_t> before = std::span(bad).first(bad.size() - 1);
+    if (before.size() <= output.size() && std::ranges::equal(before, output.last(before.size())))
+      s.banned.push_back(bad.back());
+  }
+}
+
+void Batch::append_sampling(Sequence& s) {
   const SamplingParams& p = s.request.sampling;
   SamplingRow row{.temperature = p.temperature,
                   .top_k = p.top_k,
@@ -110,9 +121,15 @@ void Batch::append_sampling(const Sequence& s) {
   if (p.repetition_penalty != 1.0F || p.presence_penalty != 0 || p.frequency_penalty != 0) {
     row.output_tokens = s.output();
   }
-  if (s.request.constraint != nullptr) {
-    row.allowed_mask = s.allowed_mask;  // where it ends, it ends: before min_tokens too
-  } else if (s.generated() < p.min_tokens) {
+  row.allowed_mask = s.allowed_mask;
+  // Where a constraint ends, it ends: before min_tokens too.
+  const bool hold = s.request.constraint == nullptr && s.generated() < p.min_tokens;
+  if (!p.bad_tokens.empty()) {
+    ban_bad_tokens(s);
+    if (hold)
+      s.banned.insert(s.banned.end(), s.banned_until_min_tokens.begin(), s.banned_until_min_tokens.end());
+    row.banned_tokens = s.banned;
+  } else if (hold) {
     row.banned_tokens = s.banned_until_min_tokens;
   }
   sampling_.push_back(row);

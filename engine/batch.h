@@ -44,7 +44,8 @@ class Batch {
   };
   void append_tokens(const PlanItem& item);
   void fill_table_row(size_t row, const Sequence& sequence);
-  void append_sampling(const Sequence& sequence);
+  void append_sampling(Sequence& sequence);
+  static void ban_bad_tokens(Sequence& sequence);
   void append_pooled(const PlanItem& item);
 
   const BatchLimits limits_;

@@ -79,8 +79,13 @@ void EngineCore::add(RequestId id, Request request) {
       s->banned_until_min_tokens.insert(s->banned_until_min_tokens.end(), eos_ids_.begin(), eos_ids_.end());
     }
   }
-  if (s->request.constraint != nullptr)
+  if (s->request.constraint != nullptr || !sampling.allowed_token_ids.empty()) {
     s->allowed_mask.resize((static_cast<size_t>(runner_->facts().vocabulary) + 31) / 32);
+    for (const int32_t id : sampling.allowed_token_ids)
+      s->allowed_mask[static_cast<size_t>(id) / 32] |= 1U << (id % 32);
+    if (s->request.constraint != nullptr && !sampling.allowed_token_ids.empty())
+      s->allowed_always = s->allowed_mask;
+  }
   scheduler_.add(*s);
   live_.emplace(id, std::move(s));
 }

@@ -12,6 +12,7 @@ void fill(Sequence& s, const std::vector<int32_t>& eos) {
   for (; ok && s.accepted < s.generated(); ++s.accepted)
     ok = constraint.accept(output[static_cast<size_t>(s.accepted)]);
   ok = ok && constraint.fill_mask(s.allowed_mask);
+  for (size_t i = 0; ok && i < s.allowed_always.size(); ++i) s.allowed_mask[i] &= s.allowed_always[i];
   ok = ok && std::ranges::any_of(s.allowed_mask, [](uint32_t word) { return word != 0; });
   if (ok) return;
   s.constraint_failed = true;

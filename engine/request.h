@@ -35,6 +35,8 @@ struct SamplingParams {
   bool ignore_eos = false;              // eos_ids do not end the answer; stop_token_ids still do
   std::vector<int32_t> stop_token_ids;  // the client's
   std::vector<std::pair<int32_t, float>> logit_bias;
+  std::vector<int32_t> allowed_token_ids;        // nothing else may come; empty: all may
+  std::vector<std::vector<int32_t>> bad_tokens;  // sequences of tokens that must not come
 };
 
 // What may come next in one answer. Made by the submitter; from then on the engine calls it, from threads of

@@ -7,6 +7,7 @@ namespace {
 
 constexpr size_t kMaxLogitBiases = 4096;
 constexpr size_t kMaxStopIds = 256;
+constexpr size_t kMaxBadSequences = 1024;
 
 Status in_vocabulary(const char* param, int64_t id, int vocabulary) {
   if (id >= 0 && id < vocabulary) return {};
@@ -43,6 +44,15 @@ Status check_sampling(const SamplingParams& p, int vocabulary) {
   if (p.logit_bias.size() > kMaxLogitBiases) {
     return invalid_argument("logit_bias", sentence("logit_bias has ", p.logit_bias.size(),
                                                    " entries; at most ", kMaxLogitBiases, " are allowed."));
+  }
+  for (const int32_t id : p.allowed_token_ids) SLUICE_TRY(in_vocabulary("allowed_token_ids", id, vocabulary));
+  if (p.bad_tokens.size() > kMaxBadSequences) {
+    return invalid_argument("bad_words", sentence("bad_words has ", p.bad_tokens.size(),
+                                                  " spellings; at most ", kMaxBadSequences, " are allowed."));
+  }
+  for (const auto& sequence : p.bad_tokens) {
+    if (sequence.empty()) return invalid_argument("bad_words", "An entry of bad_words has no tokens.");
+    for (const int32_t id : sequence) SLUICE_TRY(in_vocabulary("bad_words", id, vocabulary));
   }
   for (const auto& [id, bias] : p.logit_bias) {
     SLUICE_TRY(in_vocabulary("logit_bias", id, vocabulary));

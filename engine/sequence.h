@@ -43,8 +43,10 @@ struct Sequence {
   bool admitted = false;      // at least once
   int32_t cached_tokens = 0;  // of the prompt, found at the first admission
 
-  std::vector<uint32_t> allowed_mask;  // with a constraint: of the next token
-  int32_t accepted = 0;                // generated tokens the constraint was told
+  std::vector<uint32_t> allowed_mask;    // of the next token; empty: all may come
+  std::vector<uint32_t> allowed_always;  // with a constraint and allowed_token_ids: the latter's
+  std::vector<int32_t> banned;           // for the next token, where bad_tokens or min_tokens ban some
+  int32_t accepted = 0;                  // generated tokens the constraint was told
   bool constraint_failed = false;
   Thinking thinking;
   std::vector<double> hidden_sum;  // with Pooling::kMean: of the prompt tokens computed so far

@@ -32,6 +32,12 @@ Status require_json(const HttpRequest& request) {
   return {};
 }
 
+// For the log: the trace the client put the request in.
+std::string trace_of(const HttpRequest& request) {
+  const std::string* trace = request.headers.find("traceparent");
+  return trace == nullptr ? "" : ", traceparent " + log::safe(*trace, 64);
+}
+
 using Planner = Result<GenerationPlan> (*)(const ModelService&, const PlanRequest&);
 
 RouteFunction generation_route(ApiFloor& floor, Planner planner) {
@@ -43,10 +49,12 @@ RouteFunction generation_route(ApiFloor& floor, Planner planner) {
       return nullptr;
     }
     if (floor.options.log_requests)
-      log::info("request {}: {} with {} bytes", request.request_id, request.path, request.body.size());
+      log::info("request {}: {} with {} bytes{}", request.request_id, request.path, request.body.size(),
+                trace_of(request));
     EventSwitch& events = *floor.switches[static_cast<size_t>(exchange.io().index())];
     auto generation =
         std::make_shared<Generation>(exchange, *service, events, *floor.grammar_pool, request.arrival);
+    generation->keep(floor.active.add(request.request_id, exchange.io(), generation));
     const size_t bytes = request.body.size();
     auto prepare = [service = *service, planner,
                     plan_request = PlanRequest{std::move(request.body), std::move(request.request_id)}] {
@@ -180,6 +188,16 @@ HttpResponse model(const ApiFloor& floor, const std::string& id) {
   return error_response((*service)->answer_name(id).error());
 }
 
+// `id`: an answer's, or the request's.
+HttpResponse abort_request(ApiFloor& floor, std::string_view id, std::string_view prefix) {
+  const std::string request_id(id.starts_with(prefix) ? id.substr(prefix.size()) : id);
+  if (!floor.active.abort(request_id)) {
+    return error_response(
+        {ErrorCode::kNotFound, "No request '" + log::safe(std::string(id), 64) + "' is running.", "id"});
+  }
+  return json(deletion_body(id));
+}
+
 }  // namespace
 
 bool is_authorized(const std::string* authorization, const std::vector<std::string>& keys) {
@@ -212,6 +230,13 @@ Routes make_api_routes(ApiFloor& floor) {
   Routes routes;
   routes.add({"POST", "/v1/chat/completions", generation_route(floor, plan_chat)});
   routes.add({"POST", "/v1/completions", generation_route(floor, plan_completion)});
+  for (const auto& [path, prefix] : {std::pair("/v1/chat/completions/{rest}", "chatcmpl-"),
+                                     std::pair("/v1/completions/{rest}", "cmpl-")}) {
+    routes.add(
+        simple("DELETE", path, false, [&floor, prefix = std::string_view(prefix)](const HttpRequest& r) {
+          return abort_request(floor, r.path_rest, prefix);
+        }));
+  }
   routes.add({"POST", "/v1/embeddings", pooled_route(floor, plan_embeddings)});
   for (const char* path : {"/v1/score", "/score"})
     routes.add({"POST", path, pooled_route(floor, plan_score)});

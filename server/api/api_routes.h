@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/api/active_requests.h"
 #include "server/api/event_switch.h"
 #include "server/api/model_service.h"
 #include "server/api/work_pool.h"
@@ -29,6 +30,7 @@ struct ApiFloor {
   std::unique_ptr<WorkPool> pool;
   std::unique_ptr<WorkPool> grammar_pool;  // one thread: new grammars wait for each other
   Metrics metrics;
+  ActiveRequests active;
 };
 
 std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads);

@@ -106,6 +106,10 @@ Status Generation::submit(int index) {
   GenerationPlan::Prompt& prompt = plan_.prompts[static_cast<size_t>(choice.prompt)];
   Request request;
   choice.prompt_tokens = static_cast<int>(prompt.ids.size());
+  if (plan_.return_token_ids) choice.prompt_token_ids = prompt.ids;
+  if (plan_.timeout_s)
+    request.deadline = arrival_ + std::chrono::duration_cast<Clock::duration>(
+                                      std::chrono::duration<double>(*plan_.timeout_s));
   if (of_prompt == plan_.n - 1)
     request.prompt = std::move(prompt.ids);  // nobody needs them again
   else
@@ -136,6 +140,13 @@ Status Generation::submit(int index) {
 void Generation::on_tokens(int index, TokenEvent&& event, Clock::time_point now) {
   Choice& choice = choices_[static_cast<size_t>(index)];
   if (over_ || choice.end) return;
+  if (aborted_ && event.finish_reason == FinishReason::kCancelled) {
+    choice.handle.release();
+    end_choice(choice, {"abort"}, Outcome::kAbort, now);
+    if (plan_.stream) send_delta(index, choice);
+    if (open_choices_ == 0) finish();
+    return;
+  }
   if (event.finish_reason == FinishReason::kError || event.finish_reason == FinishReason::kDeadline ||
       event.finish_reason == FinishReason::kCancelled) {
     Error error = event.error;
@@ -183,12 +194,32 @@ void Generation::on_tokens(int index, TokenEvent&& event, Clock::time_point now)
       if (!status.ok()) return fail(status.error());
     }
   }
-  if (open_choices_ == 0) {
-    if (plan_.stream)
-      send_last_events();
-    else
-      send_whole();
+  if (open_choices_ == 0) finish();
+}
+
+void Generation::finish() {
+  if (plan_.stream)
+    send_last_events();
+  else
+    send_whole();
+}
+
+bool Generation::abort() {
+  if (over_ || choices_.empty()) return false;  // choices_ empty: still being prepared
+  aborted_ = true;
+  const Clock::time_point now = Clock::now();
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    Choice& choice = choices_[i];
+    if (choice.end) continue;
+    if (choice.submitted) {
+      choice.handle.cancel();  // its last event ends it
+      continue;
+    }
+    end_choice(choice, {"abort"}, Outcome::kAbort, now);
+    if (plan_.stream) send_delta(static_cast<int>(i), choice);
   }
+  if (open_choices_ == 0) finish();
+  return true;
 }
 
 void Generation::take_tokens(Choice& choice, const TokenEvent& event) {
@@ -199,6 +230,7 @@ void Generation::take_tokens(Choice& choice, const TokenEvent& event) {
   size_t taken = 0;
   for (; taken < shown && !choice.text->stopped(); ++taken) {
     take_text(choice, choice.text->push(event.tokens[taken].id));
+    if (plan_.return_token_ids) choice.token_ids.push_back(event.tokens[taken].id);
     if (plan_.sampling.logprobs >= 0) choice.logprobs.push_back(logprobs_of(event.tokens[taken]));
   }
   if (last && !choice.text->stopped()) take_text(choice, choice.text->finish());
@@ -278,12 +310,20 @@ void Generation::send_delta(int index, Choice& choice) {
   const Usage totals = usage();
   const Timings times = very_last ? timings() : Timings();
   plan_.format->append_delta(out_,
-                             {index, choice.answer, choice.logprobs, choice.end ? &*choice.end : nullptr,
-                              choice.parsed.reasoning, call_pieces(choice)},
+                             {.index = index,
+                              .text = choice.answer,
+                              .logprobs = choice.logprobs,
+                              .end = choice.end ? &*choice.end : nullptr,
+                              .reasoning = choice.parsed.reasoning,
+                              .tool_calls = call_pieces(choice),
+                              .token_ids = choice.token_ids,
+                              .prompt_token_ids = choice.prompt_token_ids},
                              plan_.continuous_usage ? &totals : nullptr, very_last ? &times : nullptr);
   choice.answer.clear();
   choice.parsed.clear();
   choice.logprobs.clear();
+  choice.token_ids.clear();
+  choice.prompt_token_ids.clear();
   exchange_.write(out_);  // false: the session is about to destroy this object
 }
 
@@ -302,8 +342,13 @@ void Generation::send_whole() {
   for (Choice& choice : choices_) {
     choice.answer += choice.parsed.content;
     if (!plan_.include_reasoning) choice.parsed.reasoning.clear();
-    whole.push_back({std::move(choice.answer), std::move(choice.logprobs), *choice.end,
-                     std::move(choice.parsed.reasoning), whole_calls(choice)});
+    whole.push_back({.text = std::move(choice.answer),
+                     .logprobs = std::move(choice.logprobs),
+                     .end = *choice.end,
+                     .reasoning = std::move(choice.parsed.reasoning),
+                     .tool_calls = whole_calls(choice),
+                     .token_ids = std::move(choice.token_ids),
+                     .prompt_token_ids = std::move(choice.prompt_token_ids)});
   }
   HttpResponse response;
   response.body = plan_.format->whole(whole, usage(), timings());

@@ -32,6 +32,8 @@ struct GenerationPlan {
   bool stream = false, include_usage = false, continuous_usage = false;
   int priority = 0;
   uint64_t cache_salt = 0;
+  bool return_token_ids = false;
+  std::optional<double> timeout_s;  // since the request's arrival
   std::unique_ptr<AnswerFormat> format;
   std::optional<GrammarSource> grammar;  // what every choice must match
   AnswerParserOptions parser;            // when active: of the text of every choice
@@ -46,6 +48,11 @@ class Generation final : public Responder,
   Generation(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events,
              WorkPool& grammar_pool, Clock::time_point arrival);
   ~Generation() override;
+
+  // Something that lives as long as this answer.
+  void keep(std::shared_ptr<void> companion) { companion_ = std::move(companion); }
+  // Ends every choice with finish_reason "abort" and what it has; false: over already.
+  bool abort();
 
   // Makes the plan, here when `prompt_bytes` are few, else on `pool`, and goes on from there. `prepare` may
   // run on another thread and after this object is gone: it holds what it needs by value.
@@ -62,7 +69,8 @@ class Generation final : public Responder,
     ParsedText parsed;                  // likewise
     std::vector<std::string> call_ids;  // of the calls begun so far
     int reasoning_tokens = 0;
-    std::vector<TokenLogprobs> logprobs;  // likewise
+    std::vector<TokenLogprobs> logprobs;               // likewise
+    std::vector<int32_t> token_ids, prompt_token_ids;  // likewise, with return_token_ids
     std::optional<ChoiceEnd> end;
     bool submitted = false, opened = false;
     int prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
@@ -80,6 +88,7 @@ class Generation final : public Responder,
   void end_choice(Choice& choice, ChoiceEnd end, Outcome outcome, Clock::time_point now);
   void send_delta(int index, Choice& choice);
   void send_whole();
+  void finish();
   void send_last_events();
   void fail(const Error& error);
   void forget(Choice& choice);
@@ -93,12 +102,13 @@ class Generation final : public Responder,
   EventSwitch& events_;
   const Clock::time_point arrival_;
   WorkPool& grammar_pool_;
+  std::shared_ptr<void> companion_;
   GenerationPlan plan_;
   std::shared_ptr<const Grammar> grammar_;
   std::vector<Choice> choices_;  // of prompt p: [p * n, (p + 1) * n)
   size_t open_choices_ = 0;
   bool streaming_ = false;  // the head is sent
-  bool over_ = false;
+  bool over_ = false, aborted_ = false;
   std::vector<ToolCallPiece> pieces_;  // of the delta being written
   std::string out_;                    // events of one step, written at once
 };

@@ -36,7 +36,34 @@ SamplingParams sampling_of(const GenerationFields& fields, const ModelService& s
   sampling.ignore_eos = fields.ignore_eos;
   sampling.stop_token_ids = fields.stop_token_ids;
   sampling.logit_bias = fields.logit_bias;
+  sampling.allowed_token_ids = fields.allowed_token_ids;
   return sampling;
+}
+
+// A word's tokens at the beginning of a text and behind a space, as vLLM bans it.
+Status append_bad_words(const std::vector<std::string>& words, const Tokenizer& tokenizer,
+                        std::vector<std::vector<int32_t>>& bad_tokens) {
+  for (const std::string& word : words) {
+    for (const std::string& spelling : {word, " " + word}) {
+      SLUICE_ASSIGN(std::vector<int32_t> ids, tokenizer.encode(spelling, false, false));
+      if (ids.empty() || std::ranges::find(bad_tokens, ids) != bad_tokens.end()) continue;
+      bad_tokens.push_back(std::move(ids));
+    }
+  }
+  return {};
+}
+
+void truncate(std::vector<int32_t>& ids, const GenerationFields& fields, int max_model_len) {
+  if (!fields.truncate_prompt_tokens) return;
+  // -1: as many as leave room for the answer.
+  const int room = max_model_len - std::max(1, fields.max_tokens.value_or(1));
+  const int keep = *fields.truncate_prompt_tokens < 0 ? std::max(1, room) : *fields.truncate_prompt_tokens;
+  const auto most = static_cast<size_t>(keep);
+  if (ids.size() <= most) return;
+  if (fields.truncate_on_the_left)
+    ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));
+  else
+    ids.resize(most);
 }
 
 Error context_length_error(size_t prompt_tokens, int max_tokens, int max_model_len,
@@ -74,6 +101,9 @@ Result<GenerationPlan> plan_of(const GenerationFields& fields, const ModelServic
                                const std::string& param) {
   GenerationPlan plan;
   plan.sampling = sampling_of(fields, service);
+  SLUICE_TRY(append_bad_words(fields.bad_words, *service.tokenizer, plan.sampling.bad_tokens));
+  plan.return_token_ids = fields.return_token_ids;
+  plan.timeout_s = fields.timeout_s;
   plan.prompt_param = param;
   plan.n = fields.n;
   plan.text.stop = fields.stop;
@@ -96,6 +126,7 @@ AnswerOptions answer_options(const GenerationFields& fields, const ModelService&
   options.created_s = std::time(nullptr);
   options.fingerprint = service.fingerprint;
   options.logprobs = fields.logprobs >= 0;
+  options.token_ids = fields.return_token_ids;
   options.usage_null = fields.include_usage;
   return options;
 }
@@ -146,6 +177,7 @@ Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest&
   SLUICE_ASSIGN(std::vector<int32_t> ids, encode_rendered(service, chat, text));
   SLUICE_ASSIGN(DialoguePlan dialogue, plan_dialogue(service.dialogue, chat, text));
   if (ids.empty()) return invalid_argument("messages", "The conversation renders to an empty prompt.");
+  truncate(ids, chat.fields, service.limits.max_model_len);
   plan.grammar = std::move(dialogue.grammar);
   plan.parser = std::move(dialogue.parser);
   plan.text.shown = std::move(dialogue.shown);
@@ -180,6 +212,7 @@ Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRe
       if (fields.echo) one.opening_text = service.tokenizer->decode(one.ids, fields.skip_special_tokens);
     }
     if (one.ids.empty()) return invalid_argument("prompt", "A prompt is empty.");
+    truncate(one.ids, fields, service.limits.max_model_len);
     plan.prompts.push_back(std::move(one));
   }
   SLUICE_ASSIGN(plan.sampling.max_tokens,

@@ -52,6 +52,19 @@ std::string choose_request_id(const HeaderList& headers) {
   return id;
 }
 
+std::string choose_traceparent(const HeaderList& headers) {
+  const std::string* given = headers.find("traceparent");
+  if (given == nullptr || given->size() != 55 || given->starts_with("ff")) return {};
+  for (size_t i = 0; i < given->size(); ++i) {
+    const char c = (*given)[i];
+    const bool dash = i == 2 || i == 35 || i == 52;
+    if (dash ? c != '-' : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return {};
+  }
+  const bool no_trace = given->find_first_not_of('0', 3) >= 35,
+             no_parent = given->find_first_not_of('0', 36) >= 52;
+  return no_trace || no_parent ? "" : *given;
+}
+
 std::string_view closed_method(std::string_view method) {
   for (std::string_view known : {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}) {
     if (method == known) return known;
@@ -67,6 +80,7 @@ std::string write_answer_head(const HttpResponse& response, const AnswerHead& he
   if (head.content_bytes) append_header(out, "Content-Length", std::to_string(*head.content_bytes));
   if (head.chunked) append_header(out, "Transfer-Encoding", "chunked");
   if (!head.request_id.empty()) append_header(out, "x-request-id", head.request_id);
+  if (!head.traceparent.empty()) append_header(out, "traceparent", head.traceparent);
   for (const auto& [name, value] : response.headers) append_header(out, name, value);
   append_header(out, "Connection", head.close ? "close" : "keep-alive");
   out += "\r\n";

@@ -157,6 +157,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     parser_.reset();
     answered_ = ended_ = whole_ = false;
     request_id_.clear();
+    traceparent_.clear();
     request_method_.clear();
     route_ = nullptr;
     close_after_ = false;
@@ -206,6 +207,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     request_method_ = request.method;
     minor_version_ = request.minor_version;
     request_id_ = choose_request_id(request.headers);
+    traceparent_ = choose_traceparent(request.headers);
     close_after_ = !request.keep_alive || shared_->draining;
     if (timed_out_) {
       const HttpFault fault{408, "The request's headers did not arrive in time."};
@@ -432,6 +434,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     if ((!whole && !chunked_) || shared_->draining) close_after_ = true;
     AnswerHead head;
     head.request_id = request_id_;
+    head.traceparent = traceparent_;
     head.content_bytes = whole ? std::optional<size_t>(response.body.size()) : std::nullopt;
     head.chunked = chunked_;
     head.close = close_after_;
@@ -467,7 +470,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   // the request being answered
   const Route* route_ = nullptr;
   std::shared_ptr<Responder> responder_;
-  std::string request_method_, request_id_;
+  std::string request_method_, request_id_, traceparent_;
   int minor_version_ = 1;
   steady_clock::time_point arrived_;
   size_t held_body_bytes_ = 0;

@@ -48,6 +48,8 @@ struct ChoiceDelta {
   const ChoiceEnd* end = nullptr;
   std::string_view reasoning;
   std::span<const ToolCallPiece> tool_calls;
+  // With return_token_ids: the new tokens, and with a choice's first delta its prompt.
+  std::span<const int32_t> token_ids, prompt_token_ids;
 };
 
 struct Usage {
@@ -71,6 +73,7 @@ struct WholeChoice {
   ChoiceEnd end;
   std::string reasoning;
   std::vector<ToolCall> tool_calls;
+  std::vector<int32_t> token_ids, prompt_token_ids;  // with return_token_ids
 };
 
 struct AnswerOptions {
@@ -79,6 +82,7 @@ struct AnswerOptions {
   int64_t created_s = 0;
   std::string fingerprint;  // system_fingerprint
   bool logprobs = false;
+  bool token_ids = false;   // return_token_ids
   bool usage_null = false;  // stream_options.include_usage: chunks before the last carry "usage": null
 };
 

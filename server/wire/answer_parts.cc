@@ -50,6 +50,15 @@ void append_timings_object(std::string& out, const Timings& timings) {
   out += '}';
 }
 
+void append_ids(std::string& out, std::string_view name, std::span<const int32_t> ids) {
+  out.append(",\"").append(name).append("\":[");
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) out += ',';
+    append_json(out, int64_t{ids[i]});
+  }
+  out += ']';
+}
+
 void append_totals(std::string& out, const Usage* usage, bool usage_null, const Timings* timings) {
   if (usage != nullptr) {
     out += R"(,"usage":)";

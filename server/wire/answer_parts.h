@@ -8,6 +8,8 @@ namespace sluice {
 void append_end(std::string& out, const ChoiceEnd* end);         // "finish_reason":…[,"stop_reason":…]
 void append_usage_object(std::string& out, const Usage& usage);  // {…}
 void append_timings_object(std::string& out, const Timings& timings);  // {…}
+// ,"name":[…]
+void append_ids(std::string& out, std::string_view name, std::span<const int32_t> ids);
 // Usage and timings as the last members of a chunk or a body.
 void append_totals(std::string& out, const Usage* usage, bool usage_null, const Timings* timings);
 void append_log_probability(std::string& out, double value);  // what was impossible reads -9999, as in vLLM

@@ -112,7 +112,8 @@ class ChatAnswer final : public AnswerFormat {
                     const Timings* timings) override {
     begin_choice(out, delta.index);
     append_new(out, delta);
-    end_choice(out, delta.end, delta.logprobs);
+    end_choice(out, delta.end, delta.logprobs, delta.token_ids);
+    if (!delta.prompt_token_ids.empty()) append_ids(out, "prompt_token_ids", delta.prompt_token_ids);
     append_totals(out, usage, options_.usage_null, timings);
     end_chunk(out);
   }
@@ -140,9 +141,11 @@ class ChatAnswer final : public AnswerFormat {
         out += "null";
       out += ',';
       append_end(out, &choices[i].end);
+      if (options_.token_ids) append_ids(out, "token_ids", choices[i].token_ids);
       out += '}';
     }
     out += ']';
+    if (options_.token_ids) append_ids(out, "prompt_token_ids", choices.front().prompt_token_ids);
     append_totals(out, &usage, false, &timings);
     out += '}';
     return out;
@@ -175,7 +178,8 @@ class ChatAnswer final : public AnswerFormat {
     append_json(out, int64_t{index});
     out += R"(,"delta":)";
   }
-  void end_choice(std::string& out, const ChoiceEnd* end, std::span<const TokenLogprobs> logprobs) const {
+  void end_choice(std::string& out, const ChoiceEnd* end, std::span<const TokenLogprobs> logprobs,
+                  std::span<const int32_t> token_ids = {}) const {
     out += R"(,"logprobs":)";
     if (!logprobs.empty())
       append_logprobs(out, logprobs);
@@ -183,6 +187,7 @@ class ChatAnswer final : public AnswerFormat {
       out += "null";
     out += ',';
     append_end(out, end);
+    if (!token_ids.empty()) append_ids(out, "token_ids", token_ids);
     out += "}]";
   }
   static void end_chunk(std::string& out) {

@@ -28,7 +28,8 @@ class CompletionAnswer final : public AnswerFormat {
     out += kSseBegin;
     out += prefix_;
     append_choice(out, delta.index, delta.text, delta.logprobs, delta.end);
-    out += ']';
+    append_token_ids(out, delta.token_ids, delta.prompt_token_ids);
+    out += "}]";
     append_totals(out, usage, options_.usage_null, timings);
     out += '}';
     out += kSseEnd;
@@ -49,6 +50,8 @@ class CompletionAnswer final : public AnswerFormat {
     for (size_t i = 0; i < choices.size(); ++i) {
       if (i > 0) out += ',';
       append_choice(out, static_cast<int>(i), choices[i].text, choices[i].logprobs, &choices[i].end);
+      append_token_ids(out, choices[i].token_ids, choices[i].prompt_token_ids);
+      out += '}';
     }
     out += ']';
     append_totals(out, &usage, false, &timings);
@@ -70,7 +73,13 @@ class CompletionAnswer final : public AnswerFormat {
       out += "null";
     out += ',';
     append_end(out, end);
-    out += '}';
+  }
+
+  void append_token_ids(std::string& out, std::span<const int32_t> ids,
+                        std::span<const int32_t> prompt) const {
+    if (!options_.token_ids) return;
+    append_ids(out, "token_ids", ids);
+    if (!prompt.empty()) append_ids(out, "prompt_token_ids", prompt);
   }
 
   void append_logprobs(std::string& out, int index, std::span<const TokenLogprobs> tokens) {

@@ -75,6 +75,35 @@ void read_logit_bias(RequestFields& fields, const WireLimits& limits,
   }
 }
 
+void read_bad_words(RequestFields& fields, const WireLimits& limits, std::vector<std::string>& words) {
+  const auto list = fields.array("bad_words");
+  if (!list) return;
+  list->for_each([&](JsonText word) {
+    const std::string text = word.kind() == JsonText::Kind::kString ? word.string() : "";
+    if (text.empty() || text.size() > limits.max_bad_word_bytes) {
+      fields.fail("bad_words", fmt::format("'bad_words' must be an array of strings of 1 to {} bytes.",
+                                           limits.max_bad_word_bytes));
+    } else if (words.size() == static_cast<size_t>(limits.max_bad_words)) {
+      fields.fail("bad_words", fmt::format("'bad_words' has more than {} entries.", limits.max_bad_words));
+    } else {
+      words.push_back(text);
+    }
+    return fields.ok();
+  });
+}
+
+void read_truncation(RequestFields& fields, const WireLimits& limits, GenerationFields& out) {
+  if (const auto keep = fields.integer("truncate_prompt_tokens", -1, limits.max_model_len)) {
+    if (*keep == 0) fields.fail("truncate_prompt_tokens", "'truncate_prompt_tokens' must not be 0.");
+    out.truncate_prompt_tokens = static_cast<int>(*keep);
+  }
+  if (const auto side = fields.string("truncation_side", 16)) {
+    if (*side != "left" && *side != "right")
+      fields.fail("truncation_side", "'truncation_side' must be \"left\" or \"right\".");
+    out.truncate_on_the_left = *side == "left";
+  }
+}
+
 void read_streaming(RequestFields& fields, GenerationFields& out) {
   out.stream = fields.boolean("stream").value_or(false);
   const auto options = fields.object("stream_options");
@@ -150,6 +179,19 @@ GenerationFields read_generation_fields(RequestFields& fields, const WireLimits&
   out.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   out.min_tokens = static_cast<int>(fields.integer("min_tokens", 0, kMaxInt).value_or(0));
   read_logit_bias(fields, limits, out.logit_bias);
+  if (const auto ids = fields.array("allowed_token_ids")) {
+    if (ids->element_count(1) == 0)
+      fields.fail("allowed_token_ids", "'allowed_token_ids' is empty: no token could come.");
+    else if (ids->element_count(static_cast<size_t>(limits.vocabulary) + 1) >
+             static_cast<size_t>(limits.vocabulary))
+      fields.fail("allowed_token_ids", "'allowed_token_ids' has more ids than the model has tokens.");
+    else
+      read_token_ids(fields, "allowed_token_ids", *ids, limits, out.allowed_token_ids);
+  }
+  read_bad_words(fields, limits, out.bad_words);
+  read_truncation(fields, limits, out);
+  out.timeout_s = fields.number("timeout", 0.001, 86400);
+  out.return_token_ids = fields.boolean("return_token_ids").value_or(false);
   read_streaming(fields, out);
   out.include_stop_in_output = fields.boolean("include_stop_str_in_output").value_or(false);
   out.skip_special_tokens = fields.boolean("skip_special_tokens").value_or(true);
@@ -165,10 +207,6 @@ void refuse_unserved_fields(RequestFields& fields) {
   if (fields.any("prompt_logprobs"))
     fields.fail("prompt_logprobs",
                 "Log probabilities of the prompt are not served; leave 'prompt_logprobs' out.");
-  if (fields.any("truncate_prompt_tokens")) {
-    fields.fail("truncate_prompt_tokens",
-                "Truncating the prompt is not served; shorten it and leave 'truncate_prompt_tokens' out.");
-  }
 }
 
 std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) {
@@ -202,6 +240,14 @@ std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) 
                                                  "service_tier",
                                                  "response_format",
                                                  "structured_outputs",
+                                                 "allowed_token_ids",
+                                                 "bad_words",
+                                                 "truncate_prompt_tokens",
+                                                 "truncation_side",
+                                                 "timeout",
+                                                 "return_token_ids",
+                                                 "request_id",
+                                                 "spaces_between_special_tokens",
                                                  "guided_json",
                                                  "guided_regex",
                                                  "guided_choice",

@@ -26,6 +26,8 @@ struct WireLimits {
   size_t max_stop_bytes = 1024;  // each
   int max_stop_token_ids = 256;
   int max_logit_bias = 1024;
+  int max_bad_words = 256;
+  size_t max_bad_word_bytes = 256;  // each
   int max_logprobs = 20;
   int max_tools = 256;
   size_t max_tool_name_bytes = 64;
@@ -53,6 +55,12 @@ struct GenerationFields {
   int min_tokens = 0;
   int logprobs = -1;  // -1: none asked; else how many beside the chosen one
   std::vector<std::pair<int32_t, float>> logit_bias;
+  std::vector<int32_t> allowed_token_ids;     // empty: all
+  std::vector<std::string> bad_words;         // texts that must not appear
+  std::optional<int> truncate_prompt_tokens;  // keep so many tokens; -1: what the model takes
+  bool truncate_on_the_left = true;           // truncation_side: keep the last tokens, or the first
+  std::optional<double> timeout_s;
+  bool return_token_ids = false;
   bool stream = false;
   bool include_usage = false, continuous_usage = false;
   bool include_stop_in_output = false;

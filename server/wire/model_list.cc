@@ -35,6 +35,13 @@ std::string model_card_body(const ModelCard& card) {
   return out;
 }
 
+std::string deletion_body(std::string_view id) {
+  std::string out = R"({"id":)";
+  append_json_string(out, id);
+  out += R"(,"object":"completion.deleted","deleted":true})";
+  return out;
+}
+
 std::string version_body(std::string_view version) {
   std::string out = R"({"version":)";
   append_json_string(out, version);

@@ -23,6 +23,7 @@ struct ModelCard {
 
 std::string model_list_body(std::span<const ModelCard> cards);
 std::string model_card_body(const ModelCard& card);
+std::string deletion_body(std::string_view id);
 std::string version_body(std::string_view version);
 
 struct TokenizeRequest {
