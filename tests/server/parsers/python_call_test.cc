@@ -15,10 +15,9 @@ TEST(PythonCall, turns_literals_into_json) {
       m={'k': [None, false,],}, **{"z": "\/"},))");
   ASSERT_TRUE(good);
   EXPECT_EQ(good->name, "a.b");
-  EXPECT_EQ(
-      nlohmann::json::parse(good->arguments),
-      nlohmann::json::parse(
-          R"({"s": "say \"hi\"\nAé\\q", "n": -1500.0, "t": [1, true],
+  EXPECT_EQ(nlohmann::json::parse(good->arguments),
+            nlohmann::json::parse(
+                R"({"s": "say \"hi\"\nAé\\q", "n": -1500.0, "t": [1, true],
           "e": {}, "m": {"k": [null, false]}, "z": "/"})"));
   EXPECT_EQ(parse_python_call("f()")->arguments, "{}");
 }

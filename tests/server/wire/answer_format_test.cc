@@ -81,6 +81,44 @@ TEST(ChatAnswer, writes_a_whole_answer) {
       R"("timings":{"queue_ms":1.5,"prefill_ms":20,"decode_ms":0.25}})");
 }
 
+TEST(ChatAnswer, streams_reasoning_and_tool_calls) {
+  auto format = AnswerFormat::chat(options());
+  std::string out;
+  const auto delta_of = [&](const ChoiceDelta& delta) {
+    out.clear();
+    format->append_delta(out, delta, nullptr, nullptr);
+    const size_t at = out.find("\"delta\":") + 8;
+    return out.substr(at, out.find(",\"logprobs\"") - at);
+  };
+  EXPECT_EQ(delta_of({.reasoning = "hm"}), R"({"reasoning":"hm","reasoning_content":"hm"})");
+  EXPECT_EQ(delta_of({.text = "so", .reasoning = "hm"}),
+            R"({"reasoning":"hm","reasoning_content":"hm","content":"so"})");
+  const std::vector<ToolCallPiece> pieces = {{0, "call_1", "f", ""}, {0, "", "", "{\"a\""}};
+  EXPECT_EQ(delta_of({.tool_calls = pieces}),
+            R"({"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"f",)"
+            R"("arguments":""}},{"index":0,"function":{"arguments":"{\"a\""}}]})");
+}
+
+TEST(ChatAnswer, writes_calls_and_reasoning_whole) {
+  auto format = AnswerFormat::chat(options());
+  std::vector<WholeChoice> choices(1);
+  choices[0].end = {"tool_calls"};
+  choices[0].reasoning = "hm";
+  choices[0].tool_calls = {{"call_1", "f", "{}"}, {"call_2", "g", "{\"a\":1}"}};
+  Usage usage = kUsage;
+  usage.reasoning_tokens = 2;
+  const std::string body = format->whole(choices, usage, kTimings);
+  EXPECT_NE(
+      body.find(
+          R"("message":{"role":"assistant","content":null,"refusal":null,"reasoning":"hm",)"
+          R"("reasoning_content":"hm","tool_calls":[{"id":"call_1","type":"function","function":{"name":"f",)"
+          R"("arguments":"{}"}},{"id":"call_2","type":"function","function":{"name":"g",)"
+          R"("arguments":"{\"a\":1}"}}]})"),
+      std::string::npos)
+      << body;
+  EXPECT_NE(body.find(R"("completion_tokens_details":{"reasoning_tokens":2}})"), std::string::npos) << body;
+}
+
 TEST(CompletionAnswer, streams_text_with_running_offsets) {
   AnswerOptions with_logprobs = options();
   with_logprobs.logprobs = true;
