@@ -1,5 +1,6 @@
 #include "server/api/dialogue.h"
 
+#include <algorithm>
 #include <random>
 
 #include "server/parsers/call_grammar.h"
@@ -21,11 +22,19 @@ bool message_is_open(const ReasoningMarks& marks, const std::string& message) {
   return begin != std::string::npos && (end == std::string::npos || end < begin);
 }
 
-std::string grammar_of(const Dialogue& dialogue, const ChatRequest& chat, const CallGrammarOptions& options) {
+// `free`: the model may also say something else; only strict functions are then held to their schemas.
+std::string grammar_of(const DialogueFormat& format, const ToolFields& tools, bool free,
+                       const CallGrammarOptions& options) {
   std::vector<CallSignature> signatures;
-  for (const ToolFunction& function : chat.tools.functions)
-    signatures.push_back({function.name, function.parameters});
-  return call_grammar(dialogue.format, signatures, options);
+  for (const ToolFunction& function : tools.functions)
+    signatures.push_back(
+        {function.name, function.strict || !free ? function.parameters : R"({"type":"object"})"});
+  return free ? text_or_call_grammar(format, signatures, options) : call_grammar(format, signatures, options);
+}
+
+bool any_strict(const ToolFields& tools) {
+  return std::any_of(tools.functions.begin(), tools.functions.end(),
+                     [](const ToolFunction& function) { return function.strict; });
 }
 
 }  // namespace
@@ -97,7 +106,11 @@ Result<DialoguePlan> plan_dialogue(const Dialogue& dialogue, const ChatRequest& 
                               "structured outputs; leave one of them out.");
     lead.special_marks = dialogue.special_marks;
     lead.max_calls = tools.parallel && tools.choice == Choice::kRequired ? kMaxForcedCalls : 1;
-    plan.grammar = GrammarSource{"lark", grammar_of(dialogue, chat, lead), "tools"};
+    plan.grammar = GrammarSource{"lark", grammar_of(format, tools, false, lead), "tools"};
+  } else if (tools.choice == Choice::kAuto && !chat.grammar && any_strict(tools) && marks_calls(format)) {
+    lead.special_marks = dialogue.special_marks;
+    lead.max_calls = tools.parallel ? kMaxForcedCalls : 1;
+    plan.grammar = GrammarSource{"lark", grammar_of(format, tools, true, lead), "tools"};
   }
   if (tools.choice != Choice::kNone && format.calls) {
     CallParserOptions calls;

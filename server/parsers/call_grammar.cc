@@ -34,23 +34,37 @@ std::string with_slashes_escaped(std::string_view regex) {
   return out;
 }
 
+// `text` as a regular expression that matches itself.
+std::string in_regex(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (std::string_view(R"(\.+*?()|[]{}^$/)").find(c) != std::string_view::npos) out += '\\';
+    out += c;
+  }
+  return out;
+}
+
 class Writer {
  public:
   Writer(const DialogueFormat& format, std::span<const CallSignature> functions,
          const CallGrammarOptions& options)
       : marks_(format.marks), reasoning_(format.reasoning), functions_(functions), options_(options) {}
 
+  // Calls and nothing else.
   std::string write() const {
-    std::string out = fmt::format("start: {}calls\n", lead());
-    out += calls();
-    out += "call: ";
-    for (size_t i = 0; i < functions_.size(); ++i) out += fmt::format("{}call_{}", i > 0 ? " | " : "", i);
-    out += '\n';
-    for (size_t i = 0; i < functions_.size(); ++i) {
-      out += fmt::format("call_{}: {}\n", i, call(functions_[i].name, fmt::format("arguments_{}", i)));
-      out += fmt::format("arguments_{}: %json {}\n", i, one_line_schema(functions_[i].parameters));
-    }
-    return out + thoughts();
+    std::string out = fmt::format("start: {}calls\n", lead()) + calls();
+    return out + call_rules(mark(marks_.begin) + " ") + thoughts();
+  }
+
+  // Text, broken by the mark and what belongs behind it. A text of a mark that is no token of its own ends
+  // with it; the last text has none.
+  std::string write_free() const {
+    const bool special = is_special(marks_.begin);
+    std::string out = fmt::format("start: {}(text call){{0,{}}} REST?\n", lead(), options_.max_calls);
+    out += special ? fmt::format("text: REST? {}\nREST: /(?s:.+)/\n", mark(marks_.begin))
+                   : fmt::format("text[suffix={}]: /(?s:.*)/\nREST: /(?s:.+)/ & ~/(?s:.*){}(?s:.*)/\n",
+                                 quoted(marks_.begin), in_regex(marks_.begin));
+    return out + call_rules("") + thoughts();
   }
 
   std::string write(std::string_view kind, std::string_view text) const {
@@ -102,15 +116,29 @@ class Writer {
     return fmt::format("calls: call{}\n", more(marks_.end.empty() ? "; " : "\n"));
   }
 
-  std::string call(const std::string& name, const std::string& arguments) const {
+  // `begin`: what a call begins with that has a mark of its own.
+  std::string call_rules(const std::string& begin) const {
+    std::string out = "call: ";
+    const bool listed = begin.empty() && marks_.list && !marks_.arguments_mark;
+    for (size_t i = 0; i < functions_.size(); ++i) out += fmt::format("{}call_{}", i > 0 ? " | " : "", i);
+    out += '\n';
+    for (size_t i = 0; i < functions_.size(); ++i) {
+      const std::string body = call(begin, functions_[i].name, fmt::format("arguments_{}", i));
+      out += fmt::format("call_{}: {}{}{}\n", i, listed ? "\"[\" " : "", body, listed ? " \"]\"" : "");
+      out += fmt::format("arguments_{}: %json {}\n", i, one_line_schema(functions_[i].parameters));
+    }
+    return out;
+  }
+
+  std::string call(const std::string& begin, const std::string& name, const std::string& arguments) const {
     if (marks_.pythonic) return fmt::format("{} {} \")\"", quoted(name + "(**"), arguments);
     if (marks_.arguments_mark)
-      return fmt::format("{} {} {} {}", mark(marks_.begin), quoted(name), mark("[ARGS]"), arguments);
+      return fmt::format("{}{} {} {}", begin, quoted(name), mark("[ARGS]"), arguments);
     const bool llama = marks_.bare && !marks_.list;
     std::string object = R"({"name": ")" + name + (llama ? R"(", "parameters": )" : R"(", "arguments": )");
     object = fmt::format("{} {} \"}}\"", quoted(object), arguments);
     if (marks_.list || marks_.end.empty()) return object;
-    return fmt::format("{} \"\\n\" {} \"\\n\" {}", mark(marks_.begin), object, mark(marks_.end));
+    return fmt::format("{}\"\\n\" {} \"\\n\" {}", begin, object, mark(marks_.end));
   }
 
   bool is_special(std::string_view text) const {
@@ -138,6 +166,15 @@ class Writer {
 std::string call_grammar(const DialogueFormat& format, std::span<const CallSignature> functions,
                          const CallGrammarOptions& options) {
   return Writer(format, functions, options).write();
+}
+
+bool marks_calls(const DialogueFormat& format) {
+  return format.calls && !format.marks.begin.empty() && !format.marks.bare;
+}
+
+std::string text_or_call_grammar(const DialogueFormat& format, std::span<const CallSignature> functions,
+                                 const CallGrammarOptions& options) {
+  return Writer(format, functions, options).write_free();
 }
 
 std::string grammar_behind_reasoning(const DialogueFormat& format, std::string_view kind,

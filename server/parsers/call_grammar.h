@@ -27,9 +27,16 @@ struct CallGrammarOptions {
   std::vector<std::pair<std::string, int32_t>> special_marks;
 };
 
+// Whether calls of a format can be told from other text by a mark, so that both may stand in one grammar.
+bool marks_calls(const DialogueFormat& format);
+
 // From one to max_calls calls of `functions`, which are not empty, and nothing beside them.
 std::string call_grammar(const DialogueFormat& format, std::span<const CallSignature> functions,
                          const CallGrammarOptions& options);
+
+// Any text, and calls as above within it; marks_calls(format) holds.
+std::string text_or_call_grammar(const DialogueFormat& format, std::span<const CallSignature> functions,
+                                 const CallGrammarOptions& options);
 
 // An answer that matches `text` (of `kind` "json_schema", "regex" or "lark") behind the thoughts that
 // `options` tell of.

@@ -58,7 +58,12 @@ class WordTokenizer final : public Tokenizer {
     return "w" + std::to_string(id) + " ";
   }
   bool is_special(int32_t id) const override { return id >= 990; }
-  int32_t id_of(std::string_view) const override { return -1; }
+  int32_t id_of(std::string_view token) const override {
+    for (int32_t id = 990; id < kVocabulary; ++id) {
+      if (token_bytes(id) == token) return id;
+    }
+    return -1;
+  }
   int32_t vocabulary() const override { return kVocabulary; }
 };
 
@@ -168,6 +173,7 @@ class ServerWorld {
     EngineOptions engine{.max_num_seqs = 64, .max_num_batched_tokens = 256};
     ApiOptions api{.version = "test"};
     ListenOptions listen;
+    DialogueFormat dialogue;
     int io_threads = 1;
     bool load = true;
   };
@@ -207,6 +213,7 @@ class ServerWorld {
     service->dialect.cover = [shield](std::string_view text, std::vector<std::string>& covered) {
       return shield->cover(text, covered);
     };
+    service->dialogue = Dialogue::of(options_.dialogue, *service->tokenizer);
     service->limits.vocabulary = WordTokenizer::kVocabulary;
     service->limits.embedding_width = options_.runner.facts.width;
     service->limits.max_model_len = options_.runner.facts.max_model_len;

@@ -91,6 +91,24 @@ TEST_F(CallGrammar, lets_thoughts_come_first) {
   EXPECT_FALSE(allows(may, "Hm.</think>" + call));
 }
 
+TEST_F(CallGrammar, lets_text_stand_around_calls) {
+  const std::string call = "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
+  for (const bool special : {false, true}) {
+    const auto format = dialogue_format(special ? "mistral" : "hermes", "none", "");
+    CallGrammarOptions options{.max_calls = 2};
+    if (special) options.special_marks = {{"[TOOL_CALLS]", tokenizer_->id_of("<|im_start|>")}};
+    const std::string grammar = text_or_call_grammar(*format, kFunctions, options);
+    const std::string good = special ? "<|im_start|>[{\"name\": \"g\", \"arguments\": {}}]" : call;
+    EXPECT_TRUE(allows(grammar, "Hello <tool, [x] / world.")) << grammar;
+    EXPECT_TRUE(allows(grammar, good));
+    EXPECT_TRUE(allows(grammar, "I look.\n" + good + " Done."));
+    EXPECT_TRUE(allows(grammar, good + "\n" + good));
+    EXPECT_FALSE(allows(grammar, (special ? "<|im_start|>" : "<tool_call>") + std::string(" oops")));
+    EXPECT_TRUE(marks_calls(*format));
+  }
+  EXPECT_FALSE(marks_calls(*dialogue_format("json", "none", "")));
+}
+
 TEST_F(CallGrammar, takes_special_tokens_for_marks) {
   const auto format = dialogue_format("hermes", "none", "");
   CallGrammarOptions options;
