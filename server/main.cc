@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -47,7 +48,7 @@ Environment read_environment() {
   return e;
 }
 
-// Waits for SIGTERM and SIGINT on a thread of its own. Every other thread has them blocked.
+// Waits for SIGTERM, SIGINT and SIGHUP on a thread of its own. Every other thread has them blocked.
 class SignalWatch {
  public:
   SignalWatch() {
@@ -55,6 +56,7 @@ class SignalWatch {
     sigemptyset(&signals_);
     sigaddset(&signals_, SIGTERM);
     sigaddset(&signals_, SIGINT);
+    sigaddset(&signals_, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     std::thread([this] { watch(); }).detach();  // lives as long as the process
   }
@@ -63,6 +65,11 @@ class SignalWatch {
   void wait() {
     std::unique_lock lock(mutex_);
     arrived_.wait(lock, [this] { return seen_; });
+  }
+  // What SIGHUP does; empty: nothing.
+  void on_hangup(std::function<void()> action) {
+    std::lock_guard lock(mutex_);
+    on_hangup_ = std::move(action);
   }
   // From now on the first signal is told to `wait`; before, it ends the process.
   void serving() {
@@ -76,6 +83,10 @@ class SignalWatch {
       int which = 0;
       if (sigwait(&signals_, &which) != 0) continue;
       std::lock_guard lock(mutex_);
+      if (which == SIGHUP) {
+        if (on_hangup_) on_hangup_();
+        continue;
+      }
       if (!serving_) {
         log::info("stopped by {} while loading", strsignal(which));
         _exit(0);
@@ -93,6 +104,7 @@ class SignalWatch {
   sigset_t signals_{};
   std::mutex mutex_;
   std::condition_variable arrived_;
+  std::function<void()> on_hangup_;
   bool serving_ = false;
   bool seen_ = false;
 };
@@ -121,26 +133,44 @@ void drain(Listener& listener, ServiceSlot& slot, int timeout_s) {
   }
 }
 
+void reread_keys(KeyRing& ring, const std::string& path) {
+  if (path.empty()) return;
+  auto keys = read_key_file(path);
+  if (!keys.ok()) return log::warn("the keys stay as they are: {}", keys.error().message);
+  ring.replace_file_keys(std::move(keys).value());
+  log::info("read {} keys anew", ring.user_keys());
+}
+
 int serve(ServeOptions options, SignalWatch& signals) {
   log::info("sluice {} serves {}", kVersion, log::safe(options.model));
   log::info("{}", describe(options));
   raise_descriptor_limit();
   ApiOptions api;
   api.version = kVersion;
-  api.api_keys = options.api_keys;
+  api.keys = {options.api_keys, {}, options.admin_api_keys};
+  if (!options.api_key_file.empty()) {
+    auto keys = read_key_file(options.api_key_file);
+    if (!keys.ok()) return complain(keys.error());
+    api.keys.from_file = std::move(keys).value();
+  }
+  api.metrics_without_key = options.metrics_without_key;
   api.log_requests = options.enable_log_requests;
   IoThreads threads(options.io_threads);
   const auto floor = make_api_floor(std::move(api), threads, options.tokenizer_threads);
   guard_door(options.listen, *floor);
   auto listener = Listener::start(options.listen, make_api_routes(*floor), threads);
   if (!listener.ok()) return complain(listener.error());
-  if (options.listen.host == "127.0.0.1" && options.api_keys.empty()) {
+  signals.on_hangup([&ring = floor->keys, path = options.api_key_file] { reread_keys(ring, path); });
+  if (options.listen.host == "127.0.0.1" && floor->keys.user_keys() == 0) {
     log::info("listening on this machine only; --host 0.0.0.0 opens it to the network (then set --api-key)");
   }
 
   auto service =
       load_service(options, floor->metrics, [&](double fraction) { floor->slot.set_progress(fraction); });
-  if (!service.ok()) return complain(service.error());
+  if (!service.ok()) {
+    signals.on_hangup({});
+    return complain(service.error());
+  }
   signals.serving();
   floor->slot.serve(std::move(service).value());
   log::info("ready: http://{}:{}/v1 serves {}", options.listen.host, (*listener)->port(),
@@ -149,6 +179,7 @@ int serve(ServeOptions options, SignalWatch& signals) {
 
   signals.wait();
   drain(**listener, floor->slot, options.shutdown_timeout_s);
+  signals.on_hangup({});
   listener->reset();
   floor->slot.clear();
   log::info("stopped");

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cctype>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "server/parsers/dialogue_format.h"
@@ -79,6 +80,20 @@ Result<int> parse_length(const std::string& flag, const std::string& text) {
   return static_cast<int>(whole);
 }
 
+// ["a", "b"], as vLLM takes lists on its command line.
+Result<std::vector<std::string>> parse_list(const std::string& flag, const std::string& text) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  std::vector<std::string> list;
+  bool good = json.is_array();
+  for (size_t i = 0; good && i < json.size(); ++i) {
+    good = json[i].is_string() &&
+           json[i].get_ref<const std::string&>().find_first_of("\r\n") == std::string::npos;
+    if (good) list.push_back(json[i]);
+  }
+  if (good) return list;
+  return invalid_argument(flag, flag + " must be a JSON list of strings, as [\"*\"].");
+}
+
 std::string join_path(const std::string& folder, const char* name) {
   return folder.empty() ? name : folder + "/" + name;
 }
@@ -105,7 +120,8 @@ void take_environment(ServeOptions& options, const Environment& environment) {
 // Values that arrive as text and are checked after parsing.
 struct RawOptions {
   std::string max_model_len, kv_cache_dtype = "auto", kv_cache_memory_bytes, max_body_bytes = "32MiB",
-                             download_dir;
+                             download_dir, allowed_origins = "[]", allowed_methods = "[\"*\"]",
+                             allowed_headers = "[\"*\"]";
   bool no_prefix_caching = false;
 };
 
@@ -120,9 +136,34 @@ void add_server_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
       ->check(CLI::Range(0, 65535))
       ->group(group);
   app.add_option("--api-key", o.api_keys,
-                 "Key that clients send as 'Authorization: Bearer KEY'; several are allowed. Probes and "
-                 "/metrics stay open. Default: none.")
+                 "Key that clients send as 'Authorization: Bearer KEY'; several are allowed. Probes "
+                 "(/health, /ready, /ping) stay open. Default: none.")
       ->expected(1, 64)
+      ->group(group);
+  app.add_option("--api-key-file", o.api_key_file,
+                 "File with one such key a line; SIGHUP reads it again. For many keys, or to keep "
+                 "them off the command line.")
+      ->group(group);
+  app.add_option("--admin-api-key", o.admin_api_keys,
+                 "Key that opens everything, and without which /metrics and /version are closed. "
+                 "Default: clients' keys open them too.")
+      ->expected(1, 64)
+      ->group(group);
+  app.add_flag("--metrics-without-key", o.metrics_without_key,
+               "Leave /metrics open for scrapers that send no key.")
+      ->group(group);
+  app.add_option("--allowed-origins", raw.allowed_origins,
+                 "Origins whose pages may use the server from a browser: a JSON list as "
+                 "[\"https://chat.example\"], or [\"*\"] for all. Default: none.")
+      ->group(group);
+  app.add_option("--allowed-methods", raw.allowed_methods, "Methods such pages may use: a JSON list.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--allowed-headers", raw.allowed_headers, "Headers such pages may send: a JSON list.")
+      ->capture_default_str()
+      ->group(group);
+  app.add_flag("--allow-credentials", o.listen.cross_origin.allow_credentials,
+               "Let such pages send cookies and the like.")
       ->group(group);
   app.add_option("--served-model-name", o.served_model_names,
                  "Names that requests may use for the model; answers and metrics "
@@ -315,6 +356,13 @@ Status finish(ServeOptions& o, const RawOptions& raw) {
     if (key.empty())
       return invalid_argument("--api-key", "--api-key is empty; leave it out to serve everybody.");
   }
+  for (const std::string& key : o.admin_api_keys) {
+    if (key.empty()) return invalid_argument("--admin-api-key", "--admin-api-key is empty; leave it out.");
+  }
+  CrossOriginOptions& cors = o.listen.cross_origin;
+  SLUICE_ASSIGN(cors.allowed_origins, parse_list("--allowed-origins", raw.allowed_origins));
+  SLUICE_ASSIGN(cors.allowed_methods, parse_list("--allowed-methods", raw.allowed_methods));
+  SLUICE_ASSIGN(cors.allowed_headers, parse_list("--allowed-headers", raw.allowed_headers));
   const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   if (o.io_threads == 0) o.io_threads = std::clamp(cpus / 32, 1, 8);
   if (o.tokenizer_threads == 0) o.tokenizer_threads = std::clamp(cpus / 8, 1, 8);

@@ -18,7 +18,9 @@ namespace sluice {
 struct ServeOptions {
   std::string model;
   std::vector<std::string> served_model_names;  // empty: `model`
-  std::vector<std::string> api_keys;
+  std::vector<std::string> api_keys, admin_api_keys;
+  std::string api_key_file;
+  bool metrics_without_key = false;
   std::string log_level = "info";
   std::string generation_config = "auto";  // auto: the model's own sampling defaults; vllm: neutral ones
   std::string chat_template_file;

@@ -149,14 +149,14 @@ RouteFunction pool_route(ApiFloor& floor,
 
 using Answerer = std::function<HttpResponse(const HttpRequest& request)>;
 
-Route simple(std::string method, std::string pattern, bool always_open, Answerer answerer) {
+Route simple(std::string method, std::string pattern, Access access, Answerer answerer) {
   return {std::move(method), std::move(pattern),
           [answerer = std::move(answerer)](Exchange& exchange,
                                            HttpRequest&& request) -> std::shared_ptr<Responder> {
             exchange.respond(answerer(request));
             return nullptr;
           },
-          always_open};
+          access != Access::kUsers, access};
 }
 
 HttpResponse health(const ApiFloor& floor) {
@@ -200,25 +200,8 @@ HttpResponse abort_request(ApiFloor& floor, std::string_view id, std::string_vie
 
 }  // namespace
 
-bool is_authorized(const std::string* authorization, const std::vector<std::string>& keys) {
-  static constexpr std::string_view kBearer = "Bearer ";
-  if (authorization == nullptr || !std::string_view(*authorization).starts_with(kBearer)) return false;
-  const std::string_view given = std::string_view(*authorization).substr(kBearer.size());
-  bool found = false;
-  for (const std::string& key : keys) {
-    volatile unsigned char difference = given.size() == key.size() ? 0 : 1;
-    for (size_t i = 0; i < given.size(); ++i) {
-      const auto wanted = static_cast<unsigned char>(key.empty() ? 0 : key[i % key.size()]);
-      difference = static_cast<unsigned char>(difference | (static_cast<unsigned char>(given[i]) ^ wanted));
-    }
-    found = (difference == 0 && !key.empty()) || found;
-  }
-  return found;
-}
-
 std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads) {
-  auto floor = std::make_unique<ApiFloor>();
-  floor->options = std::move(options);
+  auto floor = std::make_unique<ApiFloor>(std::move(options));
   for (int i = 0; i < threads.count(); ++i)
     floor->switches.push_back(std::make_unique<EventSwitch>(threads.at(i)));
   floor->pool = std::make_unique<WorkPool>(worker_threads, 1024);
@@ -232,10 +215,10 @@ Routes make_api_routes(ApiFloor& floor) {
   routes.add({"POST", "/v1/completions", generation_route(floor, plan_completion)});
   for (const auto& [path, prefix] : {std::pair("/v1/chat/completions/{rest}", "chatcmpl-"),
                                      std::pair("/v1/completions/{rest}", "cmpl-")}) {
-    routes.add(
-        simple("DELETE", path, false, [&floor, prefix = std::string_view(prefix)](const HttpRequest& r) {
-          return abort_request(floor, r.path_rest, prefix);
-        }));
+    routes.add(simple("DELETE", path, Access::kUsers,
+                      [&floor, prefix = std::string_view(prefix)](const HttpRequest& r) {
+                        return abort_request(floor, r.path_rest, prefix);
+                      }));
   }
   routes.add({"POST", "/v1/embeddings", pooled_route(floor, plan_embeddings)});
   for (const char* path : {"/v1/score", "/score"})
@@ -244,21 +227,28 @@ Routes make_api_routes(ApiFloor& floor) {
     routes.add({"POST", path, pooled_route(floor, plan_rerank)});
   routes.add({"POST", "/tokenize", pool_route(floor, tokenize)});
   routes.add({"POST", "/detokenize", pool_route(floor, detokenize)});
-  routes.add(simple("GET", "/v1/models", false, [&floor](const HttpRequest&) { return models(floor); }));
-  routes.add(simple("GET", "/v1/models/{rest}", false,
+  routes.add(
+      simple("GET", "/v1/models", Access::kUsers, [&floor](const HttpRequest&) { return models(floor); }));
+  routes.add(simple("GET", "/v1/models/{rest}", Access::kUsers,
                     [&floor](const HttpRequest& r) { return model(floor, r.path_rest); }));
-  routes.add(simple("GET", "/health", true, [&floor](const HttpRequest&) { return health(floor); }));
-  routes.add(simple("GET", "/ready", true, [&floor](const HttpRequest&) { return ready(floor); }));
-  routes.add(simple("GET", "/ping", true, [&floor](const HttpRequest&) { return health(floor); }));
-  routes.add(simple("POST", "/ping", true, [&floor](const HttpRequest&) { return health(floor); }));
-  routes.add(simple("GET", "/version", true,
+  routes.add(
+      simple("GET", "/health", Access::kEverybody, [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(
+      simple("GET", "/ready", Access::kEverybody, [&floor](const HttpRequest&) { return ready(floor); }));
+  routes.add(
+      simple("GET", "/ping", Access::kEverybody, [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(
+      simple("POST", "/ping", Access::kEverybody, [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(simple("GET", "/version", Access::kOperators,
                     [&floor](const HttpRequest&) { return json(version_body(floor.options.version)); }));
-  routes.add(simple("GET", "/metrics", true, [&floor](const HttpRequest&) {
-    HttpResponse response;
-    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-    response.body = floor.metrics.expose();
-    return response;
-  }));
+  routes.add(simple("GET", "/metrics",
+                    floor.options.metrics_without_key ? Access::kEverybody : Access::kOperators,
+                    [&floor](const HttpRequest&) {
+                      HttpResponse response;
+                      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+                      response.body = floor.metrics.expose();
+                      return response;
+                    }));
   return routes;
 }
 
@@ -268,11 +258,14 @@ void guard_door(ListenOptions& options, ApiFloor& floor) {
     floor.metrics.count_exchange(record.route, record.method, record.status);
   };
   options.admit = [&floor](const HttpRequest& head, const Route& route) -> std::optional<HttpResponse> {
-    if (route.always_open || floor.options.api_keys.empty()) return std::nullopt;
-    if (is_authorized(head.headers.find("authorization"), floor.options.api_keys)) return std::nullopt;
+    if (floor.keys.admits(head.headers, route.access)) return std::nullopt;
     return error_response(
         {ErrorCode::kUnauthorized,
-         "The API key is missing or wrong; send 'Authorization: Bearer KEY' with the server's --api-key."});
+         route.access == Access::kOperators
+             ? "The key is missing or wrong; this endpoint wants 'Authorization: Bearer KEY' with the "
+               "server's --admin-api-key, or with --api-key where no such key is set."
+             : "The API key is missing or wrong; send 'Authorization: Bearer KEY' with the server's "
+               "--api-key."});
   };
 }
 

@@ -8,6 +8,7 @@
 
 #include "server/api/active_requests.h"
 #include "server/api/event_switch.h"
+#include "server/api/key_ring.h"
 #include "server/api/model_service.h"
 #include "server/api/work_pool.h"
 #include "server/metrics.h"
@@ -17,14 +18,17 @@ namespace sluice {
 
 struct ApiOptions {
   std::string version;
-  std::vector<std::string> api_keys;  // empty: everybody may enter
+  Keys keys;
+  bool metrics_without_key = false;  // scrapers need no key
   std::chrono::milliseconds health_stall{
       30000};  // an engine with work and no finished step for this long is sick
   bool log_requests = false;
 };
 
 struct ApiFloor {
+  explicit ApiFloor(ApiOptions asked) : options(std::move(asked)), keys(options.keys) {}
   ApiOptions options;
+  KeyRing keys;
   ServiceSlot slot;
   std::vector<std::unique_ptr<EventSwitch>> switches;  // one per I/O thread
   std::unique_ptr<WorkPool> pool;
@@ -37,9 +41,5 @@ std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads,
 Routes make_api_routes(ApiFloor& floor);
 // Sets the three functions of ListenOptions.
 void guard_door(ListenOptions& options, ApiFloor& floor);
-
-// True when the header `Authorization: Bearer KEY` holds one of `keys`. Takes the same time for every wrong
-// key of a length.
-bool is_authorized(const std::string* authorization, const std::vector<std::string>& keys);
 
 }  // namespace sluice

@@ -76,12 +76,15 @@ std::string write_answer_head(const HttpResponse& response, const AnswerHead& he
   std::string out = "HTTP/1.1 " + std::to_string(response.status) + " ";
   out.append(reason_phrase(response.status)).append("\r\n");
   append_header(out, "Date", http_date());
-  append_header(out, "Content-Type", response.content_type);
+  if (!response.content_type.empty()) append_header(out, "Content-Type", response.content_type);
   if (head.content_bytes) append_header(out, "Content-Length", std::to_string(*head.content_bytes));
   if (head.chunked) append_header(out, "Transfer-Encoding", "chunked");
   if (!head.request_id.empty()) append_header(out, "x-request-id", head.request_id);
   if (!head.traceparent.empty()) append_header(out, "traceparent", head.traceparent);
   for (const auto& [name, value] : response.headers) append_header(out, name, value);
+  if (head.more != nullptr) {
+    for (const auto& [name, value] : *head.more) append_header(out, name, value);
+  }
   append_header(out, "Connection", head.close ? "close" : "keep-alive");
   out += "\r\n";
   return out;

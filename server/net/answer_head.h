@@ -13,6 +13,7 @@ namespace sluice {
 struct AnswerHead {
   std::string_view request_id;          // empty: none
   std::string_view traceparent;         // empty: none
+  const HeaderList* more = nullptr;     // or null
   std::optional<size_t> content_bytes;  // none: chunked, or ended by closing
   bool chunked = false;
   bool close = false;

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "server/net/cross_origin.h"
 #include "server/net/http_message.h"
 #include "server/net/io_threads.h"
 #include "server/net/routes.h"
@@ -28,7 +29,7 @@ struct ListenOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 8000;
   HttpLimits limits;
-  int max_connections = 4096;  // beyond it only always_open routes answer, the rest get 503
+  int max_connections = 4096;  // beyond it only always_answered routes answer, the rest get 503
   size_t max_buffered_body_bytes = size_t{256} << 20;  // of all request bodies that are being read or used
   size_t max_unsent_bytes = size_t{1}
                             << 20;  // of one answer's pieces; a client that reads slower is cancelled
@@ -36,6 +37,8 @@ struct ListenOptions {
   std::chrono::milliseconds head_timeout{10000};   // from a request's first byte to its last header
   std::chrono::milliseconds body_timeout{30000};   // without a byte of the body
   std::chrono::milliseconds write_timeout{30000};  // without the client taking a byte
+
+  CrossOriginOptions cross_origin;
 
   // Makes the answer for what went wrong before a route was called.
   std::function<HttpResponse(const HttpFault& fault)> render_fault;

@@ -1,6 +1,7 @@
 // Which function answers which method and path. Built before the listener starts, then read-only: any thread.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,12 +16,18 @@ namespace sluice {
 // Answers at once and returns null, or leaves the Responder that will. Called on the connection's I/O thread.
 using RouteFunction = std::function<std::shared_ptr<Responder>(Exchange& exchange, HttpRequest&& request)>;
 
+enum class Access : uint8_t {
+  kEverybody,  // probes
+  kUsers,
+  kOperators,
+};
+
 struct Route {
   std::string method;
   std::string pattern;  // an exact path, or one that ends in "{rest}", which matches anything not empty
   RouteFunction answer;
-  bool always_open =
-      false;  // answered even when the server has all the connections it wants, and without a key
+  bool always_answered = false;  // even when the server has all the connections it wants
+  Access access = Access::kUsers;
 };
 
 class Routes {

@@ -158,6 +158,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     answered_ = ended_ = whole_ = false;
     request_id_.clear();
     traceparent_.clear();
+    cross_origin_ = HeaderList();
     request_method_.clear();
     route_ = nullptr;
     close_after_ = false;
@@ -208,6 +209,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     minor_version_ = request.minor_version;
     request_id_ = choose_request_id(request.headers);
     traceparent_ = choose_traceparent(request.headers);
+    cross_origin_ = cross_origin_headers(options.cross_origin, request);
     close_after_ = !request.keep_alive || shared_->draining;
     if (timed_out_) {
       const HttpFault fault{408, "The request's headers did not arrive in time."};
@@ -247,6 +249,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
 
   std::optional<HttpResponse> judge(const Routes::Match& match, const HttpRequest& request) {
     const ListenOptions& options = shared_->options;
+    if (auto preflight = answer_preflight(options.cross_origin, request)) return preflight;
     if (match.route == nullptr) {
       if (match.allowed.empty())
         return options.render_fault({404, "There is nothing at " + log::safe(request.path) + "."});
@@ -255,7 +258,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
       response.headers.add("Allow", match.allowed);
       return response;
     }
-    if (!match.route->always_open && shared_->connections > options.max_connections) {
+    if (!match.route->always_answered && shared_->connections > options.max_connections) {
       close_after_ = true;
       HttpResponse response =
           options.render_fault({503, "The server has all the connections it wants; try again soon."});
@@ -435,6 +438,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     AnswerHead head;
     head.request_id = request_id_;
     head.traceparent = traceparent_;
+    head.more = &cross_origin_;
     head.content_bytes = whole ? std::optional<size_t>(response.body.size()) : std::nullopt;
     head.chunked = chunked_;
     head.close = close_after_;
@@ -471,6 +475,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   const Route* route_ = nullptr;
   std::shared_ptr<Responder> responder_;
   std::string request_method_, request_id_, traceparent_;
+  HeaderList cross_origin_;
   int minor_version_ = 1;
   steady_clock::time_point arrived_;
   size_t held_body_bytes_ = 0;

@@ -202,6 +202,10 @@ GenerationFields read_generation_fields(RequestFields& fields, const WireLimits&
 }
 
 void refuse_unserved_fields(RequestFields& fields) {
+  // A template is a program: only the server's owner brings one (--chat-template).
+  if (fields.any("chat_template"))
+    fields.fail("chat_template",
+                "A chat template of a request's own is not accepted; leave 'chat_template' out.");
   if (fields.boolean("use_beam_search").value_or(false))
     fields.fail("use_beam_search", "Beam search is not served; leave 'use_beam_search' out.");
   if (fields.any("prompt_logprobs"))

@@ -66,8 +66,9 @@ class Serving:
         raise AssertionError(f"the server was not ready after {START_S} s:\n{self.output()}")
 
     def output(self):
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")
+        # Not by seek and read: the server writes at the same offset.
+        size = os.fstat(self.log.fileno()).st_size
+        return os.pread(self.log.fileno(), size, 0).decode(errors="replace")
 
     def client(self, **options):
         return httpx.Client(base_url=self.url, timeout=PATIENCE_S, **options)

@@ -191,7 +191,7 @@ inline Expected expected_answer(const SimulatedRunnerOptions& runner, const std:
     expected.tokens.push_back(token);
     const bool eos = (stripes > 0 || !sampling.ignore_eos) && contains(runner.facts.eos_ids, token);
     if ((stripes > 0 && eos) ||
-        i + 1 >= sampling.min_tokens && (eos || contains(sampling.stop_token_ids, token))) {
+        (i + 1 >= sampling.min_tokens && (eos || contains(sampling.stop_token_ids, token)))) {
       expected.reason = FinishReason::kStop;
       break;
     }

@@ -103,7 +103,7 @@ TEST(Api, wants_json_and_says_so) {
 
 TEST(Api, lets_nobody_in_without_a_key_but_probes) {
   ServerWorld::Options options;
-  options.api.api_keys = {"sesame", "other"};
+  options.api.keys.users = {"sesame", "other"};
   ServerWorld world(options);
   const json body = {{"prompt", "x"}, {"max_tokens", 1}};
   for (const char* header :
@@ -118,8 +118,9 @@ TEST(Api, lets_nobody_in_without_a_key_but_probes) {
   EXPECT_EQ(world.post("/v1/completions", body, "Authorization: Bearer other\r\n").status, 200);
   EXPECT_EQ(world.get("/v1/models").status, 401);
   EXPECT_EQ(world.post("/tokenize", body).status, 401);
-  for (const char* path : {"/health", "/ready", "/version", "/metrics"})
-    EXPECT_EQ(world.get(path).status, 200) << path;
+  EXPECT_EQ(world.post("/v1/completions", body, "x-api-key: other\r\n").status, 200);
+  for (const char* path : {"/health", "/ready", "/ping"}) EXPECT_EQ(world.get(path).status, 200) << path;
+  for (const char* path : {"/version", "/metrics"}) EXPECT_EQ(world.get(path).status, 401) << path;
 }
 
 TEST(Api, tokenizes_text_and_conversations_and_back) {

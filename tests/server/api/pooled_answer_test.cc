@@ -144,7 +144,9 @@ TEST(PooledAnswer, ranks_documents_best_first) {
     for (size_t i = 0; i < results.size(); ++i) {
       const size_t index = results[i].at("index");
       EXPECT_EQ(results[i].at("document").at("text"), documents[index]);
-      if (i > 0) EXPECT_GE(results[i - 1].at("relevance_score"), results[i].at("relevance_score"));
+      if (i > 0) {
+        EXPECT_GE(results[i - 1].at("relevance_score"), results[i].at("relevance_score"));
+      }
     }
   }
 }

@@ -121,6 +121,7 @@ TEST(ChatRequest, names_the_field_that_is_wrong) {
       {"tools", "[5]"},
       {"tools", "[{\"type\":\"function\"}]"},
       {"use_beam_search", "true"},
+      {"chat_template", "\"{{ messages }}\""},
       {"prompt_logprobs", "1"},
       {"continue_final_message", "3"},
       {"chat_template_kwargs", "{\"messages\":[]}"},
