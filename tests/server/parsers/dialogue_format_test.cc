@@ -41,6 +41,8 @@ TEST(DialogueFormat, reads_back_what_real_templates_write) {
   for (const Case& one :
        {Case{"qwen_tools", "hermes"}, {"llama3_tools", "llama3_json"}, {"mistral_tools", "mistral"}}) {
     TokenizerSource source;
+    source.bos_token = "<s>";
+    source.eos_token = "</s>";
     source.chat_template = read_file(golden_folder("templates") / (std::string(one.name) + ".jinja"));
     const auto format = dialogue_format("auto", "auto", source.chat_template);
     EXPECT_EQ(format->call_parser, one.parser);
@@ -61,7 +63,7 @@ TEST(DialogueFormat, reads_back_what_real_templates_write) {
                                                                 : "\n{\"name\": \"f\""));
     ASSERT_NE(at, std::string::npos) << *text;
     std::string turn = text->substr(at);
-    for (const char* end : {"<|im_end|>", "<|eot_id|>", "[TOOL_RESULTS]"})
+    for (const char* end : {"<|im_end|>", "<|eot_id|>", "[TOOL_RESULTS]", "</s>"})
       turn = turn.substr(0, turn.find(end));
     const auto parsed = testing::parse(testing::parser_options(one.parser), {turn});
     ASSERT_EQ(parsed.calls.size(), 1U) << turn;
