@@ -87,7 +87,10 @@ def test_n_choices_differ_but_repeat_with_the_seed(sdk, model_id):
 
 def test_max_tokens_ends_with_length(sdk, model_id):
     answer = sdk.chat.completions.create(
-        model=model_id, max_tokens=3, messages=[{"role": "user", "content": "Count to one hundred."}]
+        model=model_id,
+        max_tokens=3,
+        temperature=0,
+        messages=[{"role": "user", "content": "Count to one hundred."}],
     )
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage.completion_tokens == 3

@@ -117,7 +117,7 @@ def test_every_format_is_written_and_read(program, model, tmp_path, parser):
     template = tmp_path / "template.jinja"
     template.write_text(CHATML)
     with Serving(
-        program, model, "--chat-template", str(template), "--tool-call-parser", parser, "--max-model-len", "2048"
+        program, model, "--chat-template", str(template), "--tool-call-parser", parser
     ) as serving, openai.OpenAI(base_url=serving.url + "/v1", api_key="none", timeout=PATIENCE_S) as sdk:
         model_id = sdk.models.list().data[0].id
         for choice in (NAMED, "required"):
@@ -165,7 +165,7 @@ def test_tools_that_may_be_ignored_leave_text_alone(sdk, model_id):
     "fields, param, word",
     [
         ({"tools": [WEATHER, WEATHER]}, "tools", "two functions"),
-        ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice", "x"),
+        ({"tools": [TIME], "tool_choice": NAMED}, "tool_choice", "get_weather"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools", "letters"),
         ({"tools": [{"type": "web_search"}]}, "tools", "functions"),
         ({"tools": [], "tool_choice": "required"}, "tool_choice", "no function"),
@@ -248,8 +248,12 @@ def test_a_required_call_and_a_schema_follow_the_thoughts(thinker):
     message = answer.choices[0].message
     assert answer.choices[0].finish_reason == "tool_calls" and message.reasoning
     check_weather(message.tool_calls[0].function.arguments)
-    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9, "minimum": 0}}, "required": ["n"],
-              "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "maximum": 9, "minimum": 0}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
     answer = think(
         thinker,
         10,

@@ -68,7 +68,8 @@ TEST(Dialogue, answers_with_reasoning_content_and_calls) {
   ASSERT_EQ(choice["message"]["tool_calls"].size(), 1U);
   EXPECT_EQ(choice["message"]["tool_calls"][0]["function"],
             (json{{"name", "f"}, {"arguments", "{\"a\": 1}"}}));
-  EXPECT_EQ(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 11);  // the first mark's last byte, 2, 8
+  // The first mark's last byte, two bytes of thoughts, eight of the other mark.
+  EXPECT_EQ(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 11);
 }
 
 TEST(Dialogue, streams_the_same_in_pieces) {

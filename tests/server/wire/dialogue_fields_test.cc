@@ -75,8 +75,8 @@ TEST(ToolFields, refuse_what_cannot_be_meant) {
 }
 
 TEST(ReasoningFields, reach_the_template_and_the_budget) {
-  const auto all = chat(with(
-      R"("reasoning_effort":"high","enable_thinking":true,"thinking_token_budget":7,"include_reasoning":false)"));
+  const auto all = chat(with(R"("reasoning_effort":"high","enable_thinking":true,"thinking_token_budget":7,)"
+                             R"("include_reasoning":false)"));
   ASSERT_TRUE(all.ok()) << all.error().message;
   EXPECT_NE(all->template_variables.find(R"(,"reasoning_effort":"high","enable_thinking":true)"),
             std::string::npos);
