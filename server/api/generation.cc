@@ -229,7 +229,9 @@ void Generation::take_tokens(Choice& choice, const TokenEvent& event) {
   if (last && event.stop_token >= 0 && shown > 0 && !plan_.text.include_stop) --shown;
   size_t taken = 0;
   for (; taken < shown && !choice.text->stopped(); ++taken) {
+    const bool thinking = choice.parser != nullptr && choice.parser->thinking();
     take_text(choice, choice.text->push(event.tokens[taken].id));
+    if (thinking || (choice.parser != nullptr && choice.parser->thinking())) ++choice.reasoning_tokens;
     if (plan_.return_token_ids) choice.token_ids.push_back(event.tokens[taken].id);
     if (plan_.sampling.logprobs >= 0) choice.logprobs.push_back(logprobs_of(event.tokens[taken]));
   }
@@ -237,15 +239,11 @@ void Generation::take_tokens(Choice& choice, const TokenEvent& event) {
   choice.completion_tokens += static_cast<int>(choice.text->stopped() ? taken : event.tokens.size());
 }
 
-// The text of one token, or what was held back at the end.
 void Generation::take_text(Choice& choice, std::string_view text) {
-  if (choice.parser == nullptr) {
+  if (choice.parser == nullptr)
     choice.answer += text;
-    return;
-  }
-  const bool thinking = choice.parser->thinking();
-  choice.parser->push(text, choice.parsed);
-  if (thinking || choice.parser->thinking()) ++choice.reasoning_tokens;
+  else
+    choice.parser->push(text, choice.parsed);
 }
 
 std::span<const ToolCallPiece> Generation::call_pieces(Choice& choice) {

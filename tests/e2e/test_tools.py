@@ -2,8 +2,10 @@
 knows no tools makes valid ones."""
 
 import json
+from typing import Literal
 
 import openai
+import pydantic
 import pytest
 from serving import PATIENCE_S, Serving
 
@@ -159,6 +161,28 @@ def test_tools_that_may_be_ignored_leave_text_alone(sdk, model_id):
     assert answer.choices[0].message.tool_calls is None and answer.choices[0].message.content
     empty = sdk.chat.completions.create(model=model_id, messages=QUESTION, max_tokens=4, tools=[])
     assert empty.choices[0].message.content
+
+
+def test_the_sdk_parses_calls_into_its_models(sdk, model_id):
+    class Weather(pydantic.BaseModel):
+        city: Literal["Paris", "Rome"]
+        days: int = pydantic.Field(ge=1, le=5)
+
+    request = dict(
+        model=model_id,
+        messages=QUESTION,
+        tools=[openai.pydantic_function_tool(Weather)],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        temperature=0,
+        max_tokens=100,
+    )
+    parsed = sdk.chat.completions.parse(**request).choices[0].message.tool_calls[0].function.parsed_arguments
+    assert isinstance(parsed, Weather)
+    with sdk.chat.completions.stream(**request) as stream:
+        assert any(event.type == "tool_calls.function.arguments.delta" for event in stream)
+        final = stream.get_final_completion().choices[0].message
+    assert final.tool_calls[0].function.parsed_arguments == parsed
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,16 @@ TEST(Dialogue, never_shows_a_hidden_mark_and_loses_no_text) {
   EXPECT_EQ(plain["content"], kCall);
 }
 
+TEST(Dialogue, counts_the_tokens_of_thoughts_that_are_cut) {
+  DialogueFormat format = *dialogue_format("none", "deepseek_r1", "");
+  Talk talk(format);
+  const json body = json::parse(talk.say(request(), {bytes("hm"), bytes("m")}).body);
+  EXPECT_EQ(body["choices"][0]["message"]["reasoning"], "hmm");
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "");
+  EXPECT_EQ(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 3);
+  EXPECT_EQ(body["usage"]["completion_tokens"], 4);
+}
+
 TEST(Dialogue, ends_after_one_call_where_no_more_are_wanted) {
   Talk talk(special_format());
   RawClient client(talk.world.port());
