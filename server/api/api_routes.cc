@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "server/api/plans.h"
 #include "server/api/pooled_answer.h"
+#include "server/wire/anthropic_request.h"
 #include "server/wire/error_body.h"
 
 namespace sluice {
@@ -42,10 +43,12 @@ using Planner = Result<GenerationPlan> (*)(const ModelService&, const PlanReques
 
 RouteFunction generation_route(ApiFloor& floor, Planner planner) {
   return [&floor, planner](Exchange& exchange, HttpRequest&& request) -> std::shared_ptr<Responder> {
+    const ErrorStyle style = error_style_of(request.path);
     const Status acceptable = require_json(request);
     auto service = floor.slot.get();
     if (!acceptable.ok() || !service.ok()) {
-      exchange.respond(error_response(acceptable.ok() ? service.error() : acceptable.error()));
+      exchange.respond(
+          error_response(acceptable.ok() ? service.error() : acceptable.error(), style, request.request_id));
       return nullptr;
     }
     if (floor.options.log_requests)
@@ -53,7 +56,8 @@ RouteFunction generation_route(ApiFloor& floor, Planner planner) {
                 trace_of(request));
     EventSwitch& events = *floor.switches[static_cast<size_t>(exchange.io().index())];
     auto generation =
-        std::make_shared<Generation>(exchange, *service, events, *floor.grammar_pool, request.arrival);
+        std::make_shared<Generation>(exchange, *service, events, *floor.grammar_pool,
+                                     GenerationRequest{request.request_id, request.arrival, style});
     generation->keep(floor.active.add(request.request_id, exchange.io(), generation));
     const size_t bytes = request.body.size();
     auto prepare = [service = *service, planner,
@@ -123,6 +127,13 @@ Result<std::string> tokenize(const ModelService& service, const std::string& bod
   return tokenize_body(ids, strings, service.limits.max_model_len);
 }
 
+Result<std::string> count_message_tokens(const ModelService& service, const std::string& body) {
+  SLUICE_ASSIGN(ChatRequest chat, parse_messages_request(body, service.limits, service.dialect, true));
+  SLUICE_ASSIGN(const std::string model, service.answer_name(chat.fields.model));
+  SLUICE_ASSIGN(const std::vector<int32_t> ids, encode_chat(service, chat));
+  return token_count_body(ids.size());
+}
+
 Result<std::string> detokenize(const ModelService& service, const std::string& body) {
   SLUICE_ASSIGN(DetokenizeRequest request, parse_detokenize_request(body, service.limits));
   SLUICE_ASSIGN(const std::string model, service.answer_name(request.model));
@@ -139,9 +150,10 @@ RouteFunction pool_route(ApiFloor& floor,
       return nullptr;
     }
     auto answer = std::make_shared<PoolAnswer>(exchange);
-    answer->start(*floor.pool, [service = *service, work, body = std::move(request.body)] {
+    answer->start(*floor.pool, [service = *service, work, style = error_style_of(request.path),
+                                id = request.request_id, body = std::move(request.body)] {
       const Result<std::string> result = work(*service, body);
-      return result.ok() ? json(*result) : error_response(result.error());
+      return result.ok() ? json(*result) : error_response(result.error(), style, id);
     });
     return answer;
   };
@@ -212,6 +224,8 @@ std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads,
 Routes make_api_routes(ApiFloor& floor) {
   Routes routes;
   routes.add({"POST", "/v1/chat/completions", generation_route(floor, plan_chat)});
+  routes.add({"POST", "/v1/messages", generation_route(floor, plan_messages)});
+  routes.add({"POST", "/v1/messages/count_tokens", pool_route(floor, count_message_tokens)});
   routes.add({"POST", "/v1/completions", generation_route(floor, plan_completion)});
   for (const auto& [path, prefix] : {std::pair("/v1/chat/completions/{rest}", "chatcmpl-"),
                                      std::pair("/v1/completions/{rest}", "cmpl-")}) {
@@ -265,7 +279,8 @@ void guard_door(ListenOptions& options, ApiFloor& floor) {
              ? "The key is missing or wrong; this endpoint wants 'Authorization: Bearer KEY' with the "
                "server's --admin-api-key, or with --api-key where no such key is set."
              : "The API key is missing or wrong; send 'Authorization: Bearer KEY' with the server's "
-               "--api-key."});
+               "--api-key."},
+        error_style_of(head.path));
   };
 }
 

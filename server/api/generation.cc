@@ -27,11 +27,13 @@ std::string_view finish_word(Outcome outcome) {
 }  // namespace
 
 Generation::Generation(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events,
-                       WorkPool& grammar_pool, Clock::time_point arrival)
+                       WorkPool& grammar_pool, const GenerationRequest& request)
     : exchange_(exchange),
       service_(std::move(service)),
       events_(events),
-      arrival_(arrival),
+      arrival_(request.arrival),
+      request_id_(request.id),
+      error_style_(request.error_style),
       grammar_pool_(grammar_pool) {}
 
 Generation::~Generation() {
@@ -302,7 +304,7 @@ void Generation::send_delta(int index, Choice& choice) {
   }
   if (!choice.opened) {
     choice.opened = true;
-    plan_.format->append_opening(out_, index);
+    plan_.format->append_opening(out_, index, usage());
   }
   const bool very_last = choice.end && open_choices_ == 0 && !plan_.include_usage;
   const Usage totals = usage();
@@ -327,8 +329,7 @@ void Generation::send_delta(int index, Choice& choice) {
 
 void Generation::send_last_events() {
   out_.clear();
-  if (plan_.include_usage) plan_.format->append_usage(out_, usage(), timings());
-  out_ += kSseDone;
+  plan_.format->append_ending(out_, usage(), timings());
   exchange_.write(out_);
   exchange_.end();
   over_ = true;
@@ -363,9 +364,9 @@ void Generation::fail(const Error& error) {
   }
   over_ = true;
   if (error.code == ErrorCode::kInternal) log::error("a request failed: {}", error.message);
-  if (!streaming_) return exchange_.respond(error_response(error));
-  // The status line is gone; a stream that breaks off ends with an error and without [DONE].
-  out_.assign(kSseBegin).append(error_body(error)).append(kSseEnd);
+  if (!streaming_) return exchange_.respond(error_response(error, error_style_, request_id_));
+  out_.clear();
+  plan_.format->append_error(out_, error);  // the status line is gone
   exchange_.write(out_);
   exchange_.end();
 }

@@ -15,6 +15,7 @@
 #include "server/api/work_pool.h"
 #include "server/net/exchange.h"
 #include "server/wire/answer_format.h"
+#include "server/wire/error_body.h"
 
 namespace sluice {
 
@@ -41,12 +42,18 @@ struct GenerationPlan {
   bool include_reasoning = true, short_call_ids = false;
 };
 
+struct GenerationRequest {
+  std::string id;
+  Clock::time_point arrival;
+  ErrorStyle error_style = ErrorStyle::kOpenAi;
+};
+
 class Generation final : public Responder,
                          public TokenListener,
                          public std::enable_shared_from_this<Generation> {
  public:
   Generation(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events,
-             WorkPool& grammar_pool, Clock::time_point arrival);
+             WorkPool& grammar_pool, const GenerationRequest& request);
   ~Generation() override;
 
   // Something that lives as long as this answer.
@@ -101,6 +108,8 @@ class Generation final : public Responder,
   const std::shared_ptr<ModelService> service_;
   EventSwitch& events_;
   const Clock::time_point arrival_;
+  const std::string request_id_;
+  const ErrorStyle error_style_;
   WorkPool& grammar_pool_;
   std::shared_ptr<void> companion_;
   GenerationPlan plan_;

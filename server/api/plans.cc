@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "server/api/text_shield.h"
+#include "server/wire/anthropic_request.h"
 #include "server/wire/completion_request.h"
 
 namespace sluice {
@@ -127,7 +128,7 @@ AnswerOptions answer_options(const GenerationFields& fields, const ModelService&
   options.fingerprint = service.fingerprint;
   options.logprobs = fields.logprobs >= 0;
   options.token_ids = fields.return_token_ids;
-  options.usage_null = fields.include_usage;
+  options.include_usage = fields.include_usage;
   return options;
 }
 
@@ -168,8 +169,12 @@ Result<std::vector<int32_t>> encode_rendered(const ModelService& service, const 
   return ids;
 }
 
-Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request) {
-  SLUICE_ASSIGN(ChatRequest chat, parse_chat_request(request.body, service.limits, service.dialect));
+namespace {
+
+using MakeFormat = std::unique_ptr<AnswerFormat> (*)(const AnswerOptions& options);
+
+Result<GenerationPlan> plan_conversation(const ModelService& service, const PlanRequest& request,
+                                         ChatRequest chat, MakeFormat make_format) {
   report_ignored(chat.ignored, request.request_id);
   SLUICE_ASSIGN(std::string model, service.answer_name(chat.fields.model));
   SLUICE_ASSIGN(GenerationPlan plan, plan_of(chat.fields, service, "messages"));
@@ -188,8 +193,21 @@ Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest&
   plan.prompts.push_back({std::move(ids), chat.fields.echo ? chat.final_message : ""});
   SLUICE_ASSIGN(plan.sampling.max_tokens,
                 answer_tokens(plan, chat.fields.max_tokens, service.limits.max_model_len));
-  plan.format = AnswerFormat::chat(answer_options(chat.fields, service, request, std::move(model)));
+  plan.format = make_format(answer_options(chat.fields, service, request, std::move(model)));
   return plan;
+}
+
+}  // namespace
+
+Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request) {
+  SLUICE_ASSIGN(ChatRequest chat, parse_chat_request(request.body, service.limits, service.dialect));
+  return plan_conversation(service, request, std::move(chat), AnswerFormat::chat);
+}
+
+Result<GenerationPlan> plan_messages(const ModelService& service, const PlanRequest& request) {
+  SLUICE_ASSIGN(ChatRequest chat,
+                parse_messages_request(request.body, service.limits, service.dialect, false));
+  return plan_conversation(service, request, std::move(chat), AnswerFormat::messages);
 }
 
 Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRequest& request) {

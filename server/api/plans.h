@@ -14,6 +14,7 @@ struct PlanRequest {
 };
 
 Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request);
+Result<GenerationPlan> plan_messages(const ModelService& service, const PlanRequest& request);
 Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRequest& request);
 // The text that the template makes of a conversation, and its tokens.
 Result<std::string> render_chat(const ModelService& service, const ChatRequest& request);

@@ -41,7 +41,7 @@ struct ListenOptions {
   CrossOriginOptions cross_origin;
 
   // Makes the answer for what went wrong before a route was called.
-  std::function<HttpResponse(const HttpFault& fault)> render_fault;
+  std::function<HttpResponse(const HttpFault& fault, std::string_view path)> render_fault;
   // Judges a request by its head, before a byte of its body is read. Null: everybody may enter. Any I/O
   // thread.
   std::function<std::optional<HttpResponse>(const HttpRequest& head, const Route& route)> admit;

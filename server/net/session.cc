@@ -158,6 +158,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     answered_ = ended_ = whole_ = false;
     request_id_.clear();
     traceparent_.clear();
+    path_.clear();
     cross_origin_ = HeaderList();
     request_method_.clear();
     route_ = nullptr;
@@ -208,6 +209,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     request_method_ = request.method;
     minor_version_ = request.minor_version;
     request_id_ = choose_request_id(request.headers);
+    path_ = request.path;
     traceparent_ = choose_traceparent(request.headers);
     cross_origin_ = cross_origin_headers(options.cross_origin, request);
     close_after_ = !request.keep_alive || shared_->draining;
@@ -241,7 +243,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     } catch (const std::exception&
                  error) {  // out of memory, or our own fault: this request fails, the server does not
       log::error("request {}: {}", request_id_, error.what());
-      respond(options.render_fault({500, "The server failed on this request."}));
+      respond(options.render_fault({500, "The server failed on this request."}, path_));
     }
     co_await pump();
     answering_ = false;
@@ -252,16 +254,16 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     if (auto preflight = answer_preflight(options.cross_origin, request)) return preflight;
     if (match.route == nullptr) {
       if (match.allowed.empty())
-        return options.render_fault({404, "There is nothing at " + log::safe(request.path) + "."});
+        return options.render_fault({404, "There is nothing at " + log::safe(request.path) + "."}, path_);
       HttpResponse response = options.render_fault(
-          {405, "The method " + request.method + " is not allowed here; use " + match.allowed + "."});
+          {405, "The method " + request.method + " is not allowed here; use " + match.allowed + "."}, path_);
       response.headers.add("Allow", match.allowed);
       return response;
     }
     if (!match.route->always_answered && shared_->connections > options.max_connections) {
       close_after_ = true;
       HttpResponse response =
-          options.render_fault({503, "The server has all the connections it wants; try again soon."});
+          options.render_fault({503, "The server has all the connections it wants; try again soon."}, path_);
       response.headers.add("Retry-After", "1");
       return response;
     }
@@ -307,7 +309,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
 
   asio::awaitable<void> refuse(HttpFault fault) {
     close_after_ = true;
-    respond(shared_->options.render_fault(fault));
+    respond(shared_->options.render_fault(fault, path_));
     co_await flush();
   }
 
@@ -474,7 +476,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   // the request being answered
   const Route* route_ = nullptr;
   std::shared_ptr<Responder> responder_;
-  std::string request_method_, request_id_, traceparent_;
+  std::string request_method_, request_id_, traceparent_, path_;
   HeaderList cross_origin_;
   int minor_version_ = 1;
   steady_clock::time_point arrived_;

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
+
 namespace sluice {
 
 struct TokenText {
@@ -82,24 +84,29 @@ struct AnswerOptions {
   int64_t created_s = 0;
   std::string fingerprint;  // system_fingerprint
   bool logprobs = false;
-  bool token_ids = false;   // return_token_ids
-  bool usage_null = false;  // stream_options.include_usage: chunks before the last carry "usage": null
+  bool token_ids = false;      // return_token_ids
+  bool include_usage = false;  // stream_options: a last chunk with the usage, and "usage": null before it
 };
 
 class AnswerFormat {
  public:
   virtual ~AnswerFormat() = default;
   // Each appends whole SSE events. `usage` and `timings` may be null.
-  virtual void append_opening(std::string& out, int index) = 0;  // nothing, or the chunk that names the role
+  // A choice's first event, or nothing. `usage`: what is known of the prompt.
+  virtual void append_opening(std::string& out, int index, const Usage& usage) = 0;
   virtual void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage,
                             const Timings* timings) = 0;
-  virtual void append_usage(std::string& out, const Usage& usage, const Timings& timings) = 0;
+  // Behind the last delta of the last choice.
+  virtual void append_ending(std::string& out, const Usage& usage, const Timings& timings) = 0;
+  // Instead of the ending: the stream breaks off.
+  virtual void append_error(std::string& out, const Error& error);
   // The body of an answer that is not streamed.
   virtual std::string whole(std::span<const WholeChoice> choices, const Usage& usage,
                             const Timings& timings) = 0;
 
   static std::unique_ptr<AnswerFormat> chat(const AnswerOptions& options);
   static std::unique_ptr<AnswerFormat> completion(const AnswerOptions& options);
+  static std::unique_ptr<AnswerFormat> messages(const AnswerOptions& options);  // Anthropic's
 };
 
 }  // namespace sluice

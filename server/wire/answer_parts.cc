@@ -2,9 +2,15 @@
 
 #include <cmath>
 
+#include "server/net/sse.h"
+#include "server/wire/error_body.h"
 #include "server/wire/json_out.h"
 
 namespace sluice {
+
+void AnswerFormat::append_error(std::string& out, const Error& error) {
+  out.append(kSseBegin).append(error_body(error)).append(kSseEnd);  // and no [DONE]
+}
 
 void append_end(std::string& out, const ChoiceEnd* end) {
   if (end == nullptr) {

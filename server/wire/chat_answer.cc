@@ -100,11 +100,11 @@ class ChatAnswer final : public AnswerFormat {
         chunk_prefix_(std::string(kSseBegin) + answer_prefix(options, "chatcmpl-", "chat.completion.chunk")) {
   }
 
-  void append_opening(std::string& out, int index) override {
+  void append_opening(std::string& out, int index, const Usage&) override {
     begin_choice(out, index);
     out += R"({"role":"assistant","content":""})";
     end_choice(out, nullptr, {});
-    append_totals(out, nullptr, options_.usage_null, nullptr);
+    append_totals(out, nullptr, options_.include_usage, nullptr);
     end_chunk(out);
   }
 
@@ -114,11 +114,16 @@ class ChatAnswer final : public AnswerFormat {
     append_new(out, delta);
     end_choice(out, delta.end, delta.logprobs, delta.token_ids);
     if (!delta.prompt_token_ids.empty()) append_ids(out, "prompt_token_ids", delta.prompt_token_ids);
-    append_totals(out, usage, options_.usage_null, timings);
+    append_totals(out, usage, options_.include_usage, timings);
     end_chunk(out);
   }
 
-  void append_usage(std::string& out, const Usage& usage, const Timings& timings) override {
+  void append_ending(std::string& out, const Usage& usage, const Timings& timings) override {
+    if (options_.include_usage) append_usage(out, usage, timings);
+    out += kSseDone;
+  }
+
+  void append_usage(std::string& out, const Usage& usage, const Timings& timings) const {
     out += chunk_prefix_;
     out += ']';
     append_totals(out, &usage, false, &timings);

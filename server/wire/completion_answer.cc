@@ -21,7 +21,7 @@ class CompletionAnswer final : public AnswerFormat {
   explicit CompletionAnswer(const AnswerOptions& options)
       : options_(options), prefix_(answer_prefix(options, "cmpl-", "text_completion")) {}
 
-  void append_opening(std::string&, int) override {}
+  void append_opening(std::string&, int, const Usage&) override {}
 
   void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage,
                     const Timings* timings) override {
@@ -30,12 +30,17 @@ class CompletionAnswer final : public AnswerFormat {
     append_choice(out, delta.index, delta.text, delta.logprobs, delta.end);
     append_token_ids(out, delta.token_ids, delta.prompt_token_ids);
     out += "}]";
-    append_totals(out, usage, options_.usage_null, timings);
+    append_totals(out, usage, options_.include_usage, timings);
     out += '}';
     out += kSseEnd;
   }
 
-  void append_usage(std::string& out, const Usage& usage, const Timings& timings) override {
+  void append_ending(std::string& out, const Usage& usage, const Timings& timings) override {
+    if (options_.include_usage) append_usage(out, usage, timings);
+    out += kSseDone;
+  }
+
+  void append_usage(std::string& out, const Usage& usage, const Timings& timings) const {
     out += kSseBegin;
     out += prefix_;
     out += ']';

@@ -65,21 +65,64 @@ std::string body_of(const std::string& message, const char* type, const std::str
   return out;
 }
 
+std::string_view anthropic_type(int status) {
+  switch (status) {
+    case 400:
+    case 405:
+    case 408:
+      return "invalid_request_error";
+    case 401:
+      return "authentication_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "overloaded_error";
+    case 504:
+      return "timeout_error";
+    default:
+      return "api_error";
+  }
+}
+
+std::string anthropic_body(int status, const std::string& message, std::string_view request_id) {
+  std::string out = R"({"type":"error","error":{"type":")";
+  out += anthropic_type(status);
+  out += R"(","message":)";
+  append_json_string(out, message);
+  out += R"(},"request_id":)";
+  if (request_id.empty())
+    out += "null";
+  else
+    append_json_string(out, request_id);
+  out += '}';
+  return out;
+}
+
 }  // namespace
 
 int http_status_of(ErrorCode code) {
   return face_of(code).status;
 }
 
-std::string error_body(const Error& error) {
+ErrorStyle error_style_of(std::string_view path) {
+  return path == "/v1/messages" || path.starts_with("/v1/messages/") ? ErrorStyle::kAnthropic
+                                                                     : ErrorStyle::kOpenAi;
+}
+
+std::string error_body(const Error& error, ErrorStyle style, std::string_view request_id) {
   const Face face = face_of(error.code);
+  if (style == ErrorStyle::kAnthropic) return anthropic_body(face.status, error.message, request_id);
   return body_of(error.message, face.type, error.param, face.code);
 }
 
-HttpResponse error_response(const Error& error) {
+HttpResponse error_response(const Error& error, ErrorStyle style, std::string_view request_id) {
   HttpResponse response;
   response.status = http_status_of(error.code);
-  response.body = error_body(error);
+  response.body = error_body(error, style, request_id);
   if (response.status == 429 || response.status == 503) {
     response.headers.add("Retry-After", std::to_string(std::max(1, error.retry_after_s)));
   }
@@ -87,7 +130,7 @@ HttpResponse error_response(const Error& error) {
   return response;
 }
 
-HttpResponse fault_response(const HttpFault& fault) {
+HttpResponse fault_response(const HttpFault& fault, std::string_view path) {
   const char* code = nullptr;
   const char* type = fault.status >= 500 ? "server_error" : "invalid_request_error";
   switch (fault.status) {
@@ -117,7 +160,9 @@ HttpResponse fault_response(const HttpFault& fault) {
   }
   HttpResponse response;
   response.status = fault.status;
-  response.body = body_of(fault.message, type, "", code);
+  response.body = error_style_of(path) == ErrorStyle::kAnthropic
+                      ? anthropic_body(fault.status, fault.message, "")
+                      : body_of(fault.message, type, "", code);
   if (fault.status == 503) response.headers.add("Retry-After", "1");
   return response;
 }

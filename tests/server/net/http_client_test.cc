@@ -16,7 +16,7 @@ class Origin {
   Origin() : threads_(1) {
     ListenOptions options;
     options.port = 0;
-    options.render_fault = [](const HttpFault& fault) {
+    options.render_fault = [](const HttpFault& fault, std::string_view) {
       return HttpResponse{fault.status, "text/plain", {}, fault.message};
     };
     Routes routes;

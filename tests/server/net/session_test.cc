@@ -53,7 +53,7 @@ class World {
  public:
   explicit World(ListenOptions options = {}, int io_threads = 1) : threads_(io_threads) {
     options.port = 0;
-    options.render_fault = [](const HttpFault& fault) {
+    options.render_fault = [](const HttpFault& fault, std::string_view) {
       HttpResponse response;
       response.status = fault.status;
       response.body = fault.message;
@@ -471,7 +471,7 @@ TEST(Listener, says_that_a_port_is_in_use) {
   IoThreads threads(1);
   ListenOptions options;
   options.port = world.port();
-  options.render_fault = [](const HttpFault&) { return HttpResponse{}; };
+  options.render_fault = [](const HttpFault&, std::string_view) { return HttpResponse{}; };
   auto second = Listener::start(options, Routes(), threads);
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.error().message.find("in use"), std::string::npos);

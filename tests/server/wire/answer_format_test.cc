@@ -21,13 +21,13 @@ const ChoiceEnd kStopToken{"stop", 42, std::nullopt};
 const Usage kUsage{10, 3, 8};
 const Timings kTimings{1.5, 20, 0.25};
 
-TEST(ChatAnswer, streams_role_text_end_and_usage) {
+TEST(ChatAnswer, streams_role_text_and_end) {
   auto format = AnswerFormat::chat(options());
   std::string out;
-  format->append_opening(out, 0);
+  format->append_opening(out, 0, {});
   format->append_delta(out, {0, "Hi\n\"you\"", {}, nullptr}, nullptr, nullptr);
   format->append_delta(out, {1, "", {}, &kStopString}, nullptr, nullptr);
-  format->append_usage(out, kUsage, kTimings);
+  format->append_ending(out, kUsage, kTimings);
   const std::string head =
       R"(data: {"id":"chatcmpl-r1","object":"chat.completion.chunk","created":1700000000,"model":"m",)"
       R"("system_fingerprint":"f","choices":[)";
@@ -41,17 +41,12 @@ TEST(ChatAnswer, streams_role_text_end_and_usage) {
           "\n\n" +
           head +
           R"({"index":1,"delta":{},"logprobs":null,"finish_reason":"stop","stop_reason":"\n\n"}]})"
-          "\n\n" +
-          head +
-          R"(],"usage":{"prompt_tokens":10,"completion_tokens":3,"total_tokens":13,)"
-          R"("prompt_tokens_details":{"cached_tokens":8}},)"
-          R"("timings":{"queue_ms":1.5,"prefill_ms":20,"decode_ms":0.25}})"
-          "\n\n");
+          "\n\ndata: [DONE]\n\n");
 }
 
 TEST(ChatAnswer, tells_usage_in_every_chunk_or_null) {
   AnswerOptions with_null = options();
-  with_null.usage_null = true;
+  with_null.include_usage = true;
   auto format = AnswerFormat::chat(with_null);
   std::string out;
   format->append_delta(out, {0, "a", {}, nullptr}, nullptr, nullptr);
@@ -59,6 +54,14 @@ TEST(ChatAnswer, tells_usage_in_every_chunk_or_null) {
   out.clear();
   format->append_delta(out, {0, "a", {}, nullptr}, &kUsage, nullptr);
   EXPECT_NE(out.find(R"("usage":{"prompt_tokens":10)"), std::string::npos);
+  out.clear();
+  format->append_ending(out, kUsage, kTimings);
+  EXPECT_EQ(out,
+            R"(data: {"id":"chatcmpl-r1","object":"chat.completion.chunk","created":1700000000,"model":"m",)"
+            R"("system_fingerprint":"f","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":3,)"
+            R"("total_tokens":13,"prompt_tokens_details":{"cached_tokens":8}},)"
+            R"("timings":{"queue_ms":1.5,"prefill_ms":20,"decode_ms":0.25}})"
+            "\n\ndata: [DONE]\n\n");
 }
 
 TEST(ChatAnswer, writes_a_whole_answer) {
@@ -124,7 +127,7 @@ TEST(CompletionAnswer, streams_text_with_running_offsets) {
   with_logprobs.logprobs = true;
   auto format = AnswerFormat::completion(with_logprobs);
   std::string out;
-  format->append_opening(out, 0);
+  format->append_opening(out, 0, {});
   EXPECT_EQ(out, "");
   const std::vector<TokenLogprobs> one = {{{"né", -1}, {{"né", -1}}}};
   format->append_delta(out, {0, "né", one, nullptr}, nullptr, nullptr);
