@@ -1,10 +1,8 @@
 #include "server/net/session.h"
 
 #include <algorithm>
-#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -14,6 +12,7 @@
 #include "base/log.h"
 #include "server/net/answer_head.h"
 #include "server/net/http_parser.h"
+#include "server/net/transport.h"
 
 namespace sluice {
 
@@ -37,11 +36,10 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   Session(std::shared_ptr<Listener::Shared> shared, SessionSet& set, tcp::socket socket)
       : shared_(std::move(shared)),
         set_(set),
-        socket_(std::move(socket)),
+        transport_(std::make_shared<Transport>(std::move(socket))),
         parser_(shared_->options.limits),
-        news_(socket_.get_executor()),
-        room_(socket_.get_executor()),
-        write_deadline_(socket_.get_executor()) {
+        news_(transport_->get_executor()),
+        room_(transport_->get_executor()) {
     set_.sessions.insert(this);
   }
   ~Session() override {
@@ -51,18 +49,13 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   }
 
   void start() {
-    boost::system::error_code ignored;
-    socket_.non_blocking(true, ignored);
-    socket_.set_option(tcp::no_delay(true), ignored);
-    asio::co_spawn(
-        socket_.get_executor(), [self = shared_from_this()] { return self->read_ahead(); }, asio::detached);
-    asio::co_spawn(
-        socket_.get_executor(), [self = shared_from_this()] { return self->serve(); }, asio::detached);
+    spawn(&Session::read_ahead);
+    spawn(&Session::serve);
   }
 
   void cut() {
     cut_ = true;
-    close_socket();
+    close();
     tell();
   }
   void wake() { tell(); }
@@ -101,10 +94,17 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   IoThread& io() override { return *set_.io; }
 
  private:
+  void spawn(asio::awaitable<void> (Session::*coroutine)()) {
+    asio::co_spawn(
+        transport_->get_executor(), [self = shared_from_this(), coroutine] { return (*self.*coroutine)(); },
+        asio::detached);
+  }
+
   // ---- the coroutine that reads ahead ----
   asio::awaitable<void> read_ahead() {
     const auto self = shared_from_this();
     thread_local std::vector<char> scratch(kReadBytes);
+    auto readiness = tcp::socket::wait_read;
     size_t lingered = 0;
     while (!cut_) {
       const bool full = ahead_.size() >= kMaxReadAheadBytes;
@@ -113,26 +113,23 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
         co_await room_.async_wait(kToken);
         continue;
       }
-      const auto [failed] = co_await socket_.async_wait(tcp::socket::wait_read, kToken);
+      const auto [failed] = co_await transport_->ready(readiness);
       if (failed || cut_) break;
-      boost::system::error_code error;
-      const size_t size = socket_.read_some(asio::buffer(scratch), error);
-      if (error == asio::error::would_block || error == asio::error::try_again) continue;
-      if (error) break;
+      const Transport::Reading reading = transport_->read_some(scratch);
+      readiness = reading.next;
       if (lingering_) {
-        lingered += size;
+        lingered += reading.bytes;
         if (lingered > kMaxLingerBytes) break;
-        continue;
-      }
-      if (full) {
+      } else if (full && reading.bytes > 0) {
         // Too many pipelined bytes behind a running answer. Left unread they would hide the client's
         // departure, so they are dropped, and the connection ends with this answer: whoever pipelines must be
         // ready to ask again (RFC 9112, 9.3.2).
         close_after_ = true;
-        continue;
+      } else if (reading.bytes > 0) {
+        ahead_.append(scratch.data(), reading.bytes);
+        tell();
       }
-      ahead_.append(scratch.data(), size);
-      tell();
+      if (reading.ended) break;
     }
     peer_gone_ = true;
     if (busy_ && !ended_) cut();
@@ -147,8 +144,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
       if (!again || cut_) break;
     }
     if (!cut_ && !peer_gone_) co_await linger();
-    close_socket();
-    room_.cancel();
+    close();
   }
 
   // Reads one request and answers it. False: the connection ends.
@@ -274,7 +270,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   // False: answered with a fault, or the client is gone.
   asio::awaitable<bool> read_body(const ListenOptions& options) {
     if (parser_.request().expects_continue && !parser_.body_is_empty() && ahead_.empty()) {
-      const bool sent = co_await write_out("HTTP/1.1 100 Continue\r\n\r\n", {}, {});
+      const bool sent = co_await write_out({"HTTP/1.1 100 Continue\r\n\r\n", {}, {}});
       if (!sent) co_return false;
     }
     auto deadline = steady_clock::now() + options.body_timeout;
@@ -325,9 +321,13 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
       co_await wait_news(steady_clock::time_point::max());
     }
     if (!cut_ && answered_ && !whole_ && chunked_) {
-      const bool sent = co_await write_out("0\r\n\r\n", {}, {});
+      const bool sent = co_await write_out({"0\r\n\r\n", {}, {}});
       if (!sent) cut();
     }
+  }
+
+  asio::awaitable<bool> write_out(Transport::Parts parts) {
+    return transport_->write_all(parts, shared_->options.write_timeout);
   }
 
   // One write of all there is.
@@ -339,49 +339,13 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
       char size[24];
       std::snprintf(size, sizeof size, "%zx\r\n", body.size());
       head += size;
-      sent = co_await write_out(head, body, "\r\n");
+      sent = co_await write_out({head, body, "\r\n"});
     } else if (request_method_ == "HEAD") {
-      sent = co_await write_out(head, {}, {});
+      sent = co_await write_out({head, {}, {}});
     } else {
-      sent = co_await write_out(head, body, {});
+      sent = co_await write_out({head, body, {}});
     }
     if (!sent) cut();
-  }
-
-  // True when all bytes went to the kernel; false when the client took none for write_timeout, or is gone.
-  asio::awaitable<bool> write_out(std::string_view a, std::string_view b, std::string_view c) {
-    std::array<std::string_view, 3> parts{a, b, c};
-    for (;;) {
-      std::array<asio::const_buffer, 3> buffers;
-      for (size_t i = 0; i < 3; ++i) buffers[i] = asio::buffer(parts[i].data(), parts[i].size());
-      if (asio::buffer_size(buffers) == 0) co_return true;
-      if (cut_) co_return false;
-      boost::system::error_code error;
-      size_t sent = socket_.write_some(buffers, error);
-      if (error == asio::error::would_block || error == asio::error::try_again) {
-        const bool ready = co_await wait_writable();
-        if (!ready) co_return false;
-        continue;
-      }
-      if (error) co_return false;
-      for (auto& part : parts) {
-        const size_t take = std::min(sent, part.size());
-        part.remove_prefix(take);
-        sent -= take;
-      }
-    }
-  }
-
-  asio::awaitable<bool> wait_writable() {
-    const uint64_t turn = ++write_turn_;
-    write_deadline_.expires_after(shared_->options.write_timeout);
-    write_deadline_.async_wait([self = shared_from_this(), turn](const boost::system::error_code& error) {
-      if (!error && turn == self->write_turn_) self->cut();
-    });
-    const auto [failed] = co_await socket_.async_wait(tcp::socket::wait_write, kToken);
-    ++write_turn_;  // a deadline already on its way means nothing any more
-    write_deadline_.cancel();
-    co_return !failed && !cut_;
   }
 
   // After the last answer: lets it reach a client that is still sending (a close with unread bytes would
@@ -390,8 +354,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     lingering_ = true;
     ahead_.clear();
     room_.cancel();
-    boost::system::error_code ignored;
-    socket_.shutdown(tcp::socket::shutdown_send, ignored);
+    transport_->shutdown_send();
     const auto deadline = steady_clock::now() + kLinger;
     while (!peer_gone_ && !cut_ && steady_clock::now() < deadline) co_await wait_news(deadline);
   }
@@ -428,9 +391,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     held_body_bytes_ = 0;
   }
 
-  void close_socket() {
-    boost::system::error_code ignored;
-    socket_.close(ignored);
+  void close() {
+    transport_->close();
     room_.cancel();
   }
 
@@ -459,13 +421,11 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
 
   const std::shared_ptr<Listener::Shared> shared_;
   SessionSet& set_;
-  tcp::socket socket_;
+  const std::shared_ptr<Transport> transport_;
   RequestParser parser_;
   std::string ahead_;        // read, not yet parsed
   asio::steady_timer news_;  // the serving coroutine sleeps on it
   asio::steady_timer room_;  // the reading coroutine sleeps on it when ahead_ is full
-  asio::steady_timer write_deadline_;
-  uint64_t write_turn_ = 0;
   bool news_seen_ = false;
   bool peer_gone_ = false;  // no more bytes will come
   bool cut_ = false;        // nothing more can be sent

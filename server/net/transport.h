@@ -1,0 +1,58 @@
+// One connection's bytes, whether they travel plainly or through TLS: read and written without blocking, each
+// wait bounded, closed from anywhere on its I/O thread. Knows nothing of HTTP. Internal to server/net.
+#pragma once
+
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace sluice {
+
+class Transport : public std::enable_shared_from_this<Transport> {
+ public:
+  using Socket = boost::asio::ip::tcp::socket;
+
+  // What a read brought. Bytes and the end may come together.
+  struct Reading {
+    size_t bytes = 0;
+    bool ended = false;                          // the peer closed, or the connection broke
+    Socket::wait_type next = Socket::wait_read;  // what to wait for before the next read
+  };
+  using Parts = std::array<std::string_view, 3>;  // sent end to end
+
+  explicit Transport(Socket socket);
+
+  auto get_executor() { return socket_.get_executor(); }
+
+  // Completes when a read may bring something, or with an error when the connection was closed.
+  auto ready(Socket::wait_type readiness) {
+    return socket_.async_wait(readiness, boost::asio::as_tuple(boost::asio::use_awaitable));
+  }
+  Reading read_some(std::span<char> room);
+
+  // True when all bytes went to the kernel; false when the peer took none for `patience`, or is gone. One at
+  // a time.
+  boost::asio::awaitable<bool> write_all(Parts parts, std::chrono::milliseconds patience);
+
+  // Says that nothing more will be sent; reading goes on.
+  void shutdown_send();
+  // Whoever waits on the connection wakes up with an error.
+  void close();
+
+ private:
+  boost::asio::awaitable<bool> wait_for(Socket::wait_type readiness, std::chrono::milliseconds patience);
+
+  Socket socket_;
+  boost::asio::steady_timer deadline_;
+  uint64_t deadline_turn_ = 0;
+};
+
+}  // namespace sluice
