@@ -2,158 +2,23 @@
 // pipelining.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <future>
 #include <thread>
 
-#include "server/net/listener.h"
-#include "tests/support/raw_http.h"
+#include "tests/server/net/net_world.h"
 
 namespace sluice {
 namespace {
 
 using std::chrono::milliseconds;
+using testing::echo;
+using testing::eventually;
 using testing::get_request;
+using testing::NetWorld;
 using testing::RawClient;
 using testing::RawResponse;
 
-// Waits for what another thread will make true; a hang ends the test, slowness does not.
-template <class Condition>
-bool eventually(Condition condition) {
-  for (int i = 0; i < 60000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  return false;
-}
-
-struct Counted : Responder {
-  explicit Counted(std::atomic<int>& counter) : alive(counter) { ++alive; }
-  ~Counted() override { --alive; }
-  std::atomic<int>& alive;
-};
-
-// Writes until it is told that nobody takes it.
-struct Flood : Counted, std::enable_shared_from_this<Flood> {
-  Flood(std::atomic<int>& counter, std::atomic<int64_t>& total, Exchange& out)
-      : Counted(counter), written(total), exchange(out) {}
-  void pour() {
-    const std::string piece(64 << 10, 'x');
-    if (!exchange.write(piece)) return;
-    written += static_cast<int64_t>(piece.size());
-    exchange.io().run_after(milliseconds(1), [weak = weak_from_this()] {
-      if (auto self = weak.lock()) self->pour();
-    });
-  }
-  std::atomic<int64_t>& written;
-  Exchange& exchange;
-};
-
-class World {
- public:
-  explicit World(ListenOptions options = {}, int io_threads = 1) : threads_(io_threads) {
-    options.port = 0;
-    options.render_fault = [](const HttpFault& fault, std::string_view) {
-      HttpResponse response;
-      response.status = fault.status;
-      response.body = fault.message;
-      return response;
-    };
-    if (!options.on_exchange) {
-      options.on_exchange = [this](const ExchangeRecord& record) {
-        std::lock_guard lock(mutex_);
-        records_.push_back(std::string(record.method) + " " + std::string(record.route) + " " +
-                           std::to_string(record.status));
-      };
-    }
-    auto listener = Listener::start(std::move(options), routes(), threads_);
-    EXPECT_TRUE(listener.ok()) << (listener.ok() ? "" : listener.error().message);
-    listener_ = std::move(listener).value();
-  }
-  uint16_t port() const { return listener_->port(); }
-  Listener& listener() { return *listener_; }
-  std::vector<std::string> records() {
-    std::lock_guard lock(mutex_);
-    return records_;
-  }
-
-  std::atomic<int> alive{0};
-  std::atomic<int> answered{0};
-  std::atomic<int64_t> flooded{0};
-  std::atomic<bool> told{false};
-
- private:
-  void answer_when_told(Exchange& exchange) {
-    if (told) return exchange.respond({200, "text/plain", {}, "told"});
-    exchange.io().run_after(milliseconds(1), [this, &exchange] { answer_when_told(exchange); });
-  }
-
-  Routes routes() {
-    Routes routes;
-    routes.add({"POST", "/echo", [this](Exchange& exchange, HttpRequest&& request) {
-                  ++answered;
-                  HttpResponse response;
-                  response.content_type = "text/plain";
-                  response.body = std::move(request.body);
-                  exchange.respond(std::move(response));
-                  return nullptr;
-                }});
-    routes.add({"GET", "/id",
-                [](Exchange& exchange, HttpRequest&& request) {
-                  HttpResponse response;
-                  response.body = request.request_id;
-                  response.headers.add("X-Bad", "a\r\nSet-Cookie: b");
-                  exchange.respond(std::move(response));
-                  return nullptr;
-                },
-                true});
-    routes.add(
-        {"GET", "/hold", [this](Exchange&, HttpRequest&&) { return std::make_shared<Counted>(alive); }});
-    routes.add(
-        {"POST", "/hold", [this](Exchange&, HttpRequest&&) { return std::make_shared<Counted>(alive); }});
-    routes.add({"GET", "/flood", [this](Exchange& exchange, HttpRequest&&) {
-                  auto flood = std::make_shared<Flood>(alive, flooded, exchange);
-                  exchange.begin(HttpResponse{});
-                  flood->pour();
-                  return flood;
-                }});
-    routes.add({"GET", "/pieces", [](Exchange& exchange, HttpRequest&&) {
-                  exchange.begin(HttpResponse{});
-                  exchange.write("one ");
-                  exchange.io().post([&exchange] {
-                    exchange.write("two");
-                    exchange.end();
-                  });
-                  return nullptr;
-                }});
-    routes.add({"GET", "/late", [this](Exchange& exchange, HttpRequest&&) {
-                  exchange.io().run_after(milliseconds(30), [&exchange] {
-                    exchange.respond({200, "text/plain", {}, "late"});
-                  });
-                  return std::make_shared<Counted>(alive);
-                }});
-    routes.add({"GET", "/told", [this](Exchange& exchange, HttpRequest&&) {
-                  answer_when_told(exchange);
-                  return nullptr;
-                }});
-    routes.add({"GET", "/throw",
-                [](Exchange&, HttpRequest&&) -> std::shared_ptr<Responder> { throw std::bad_alloc(); }});
-    return routes;
-  }
-
-  std::mutex mutex_;
-  std::vector<std::string> records_;
-  IoThreads threads_;
-  std::unique_ptr<Listener> listener_;
-};
-
-std::string echo(const std::string& body, const std::string& headers = "") {
-  return "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" +
-         headers + "\r\n" + body;
-}
-
 TEST(Session, answers_and_keeps_the_connection) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   for (const std::string& body : {std::string("first"), std::string(), std::string(300000, 'b')}) {
     ASSERT_TRUE(client.send(echo(body)));
@@ -165,14 +30,14 @@ TEST(Session, answers_and_keeps_the_connection) {
 }
 
 TEST(Session, answers_a_request_sent_byte_by_byte) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   for (char c : echo("hello", "X: y\r\n")) ASSERT_TRUE(client.send(std::string(1, c)));
   EXPECT_EQ(client.read_response().body, "hello");
 }
 
 TEST(Session, answers_pipelined_requests_in_order) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   std::string all;
   for (int i = 0; i < 200; ++i)
@@ -186,7 +51,7 @@ TEST(Session, answers_pipelined_requests_in_order) {
 }
 
 TEST(Session, streams_in_chunks_and_goes_on) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send(get_request("/pieces") + get_request("/pieces"));
   for (int i = 0; i < 2; ++i) {
@@ -198,7 +63,7 @@ TEST(Session, streams_in_chunks_and_goes_on) {
 }
 
 TEST(Session, ends_a_stream_to_http_1_0_by_closing) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send("GET /pieces HTTP/1.0\r\n\r\n");
   const RawResponse response = client.read_response();
@@ -207,7 +72,7 @@ TEST(Session, ends_a_stream_to_http_1_0_by_closing) {
 }
 
 TEST(Session, closes_when_the_client_asks_for_it) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send(echo("x", "Connection: close\r\n"));
   EXPECT_EQ(client.read_response().headers.at("connection"), "close");
@@ -215,7 +80,7 @@ TEST(Session, closes_when_the_client_asks_for_it) {
 }
 
 TEST(Session, answers_head_without_a_body) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send("HEAD /id HTTP/1.1\r\nHost: t\r\nx-request-id: abc\r\n\r\n");
   const RawResponse head = client.read_response(true);
@@ -225,7 +90,7 @@ TEST(Session, answers_head_without_a_body) {
 }
 
 TEST(Session, gives_harmless_request_ids_back_and_makes_its_own_otherwise) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send("GET /id HTTP/1.1\r\nHost: t\r\nX-Request-Id: mine-1.2_3\r\n\r\n");
   RawResponse response = client.read_response();
@@ -238,7 +103,7 @@ TEST(Session, gives_harmless_request_ids_back_and_makes_its_own_otherwise) {
 }
 
 TEST(Session, says_continue_before_a_large_body) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send("POST /echo HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
   ASSERT_TRUE(client.wait_for("HTTP/1.1 100 Continue\r\n\r\n"));
@@ -247,7 +112,7 @@ TEST(Session, says_continue_before_a_large_body) {
 }
 
 TEST(Session, answers_unknown_paths_and_methods_and_reads_on) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send(get_request("/nowhere") + "DELETE /echo HTTP/1.1\r\nHost: t\r\n\r\n" + echo("still here"));
   EXPECT_EQ(client.read_response().status, 404);
@@ -259,7 +124,7 @@ TEST(Session, answers_unknown_paths_and_methods_and_reads_on) {
 
 // After a framing fault nothing that follows may be taken for a request.
 TEST(Session, answers_a_broken_request_once_and_closes) {
-  World world;
+  NetWorld world;
   const std::string smuggled = echo("smuggled");
   for (const std::string& bytes : {
            "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\nTransfer-Encoding: "
@@ -286,7 +151,7 @@ TEST(Session, answers_a_broken_request_once_and_closes) {
 TEST(Session, refuses_a_large_body_while_it_is_still_being_sent) {
   ListenOptions options;
   options.limits.max_body_bytes = 1000;
-  World world(options);
+  NetWorld world(options);
   RawClient client(world.port());
   client.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n" + std::string(500000, 'x'));
   EXPECT_EQ(client.read_response().status, 413);
@@ -296,7 +161,7 @@ TEST(Session, refuses_a_large_body_while_it_is_still_being_sent) {
 TEST(Session, refuses_when_all_bodies_together_are_too_large) {
   ListenOptions options;
   options.max_buffered_body_bytes = 100000;
-  World world(options);
+  NetWorld world(options);
   RawClient holder(world.port());
   holder.send("POST /hold HTTP/1.1\r\nHost: t\r\nContent-Length: 90000\r\n\r\n" + std::string(90000, 'x'));
   ASSERT_TRUE(eventually([&] { return world.alive == 1; }));
@@ -314,7 +179,7 @@ TEST(Session, answers_408_to_a_slow_head_and_a_slow_body) {
   ListenOptions options;
   options.head_timeout = milliseconds(50);
   options.body_timeout = milliseconds(50);
-  World world(options);
+  NetWorld world(options);
   RawClient head(world.port());
   head.send("GET /id HT");
   EXPECT_EQ(head.read_response().status, 408);
@@ -327,7 +192,7 @@ TEST(Session, answers_408_to_a_slow_head_and_a_slow_body) {
 TEST(Session, closes_idle_connections_silently) {
   ListenOptions options;
   options.idle_timeout = milliseconds(50);
-  World world(options);
+  NetWorld world(options);
   RawClient client(world.port());
   client.send(echo("x"));
   client.read_response();
@@ -337,7 +202,7 @@ TEST(Session, closes_idle_connections_silently) {
 }
 
 TEST(Session, cancels_when_the_client_leaves) {
-  World world;
+  NetWorld world;
   for (const bool reset : {false, true}) {
     RawClient client(world.port());
     client.send(get_request("/hold"));
@@ -353,7 +218,7 @@ TEST(Session, cancels_when_the_client_leaves) {
 }
 
 TEST(Session, cancels_when_the_client_leaves_in_the_middle_of_a_stream) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send(get_request("/flood"));
   ASSERT_TRUE(client.wait_for("xxxx"));
@@ -362,7 +227,7 @@ TEST(Session, cancels_when_the_client_leaves_in_the_middle_of_a_stream) {
 }
 
 TEST(Session, sees_a_departure_behind_many_pipelined_bytes) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send(get_request("/hold"));
   ASSERT_TRUE(eventually([&] { return world.alive == 1; }));
@@ -372,7 +237,7 @@ TEST(Session, sees_a_departure_behind_many_pipelined_bytes) {
 }
 
 TEST(Session, ends_the_connection_after_an_answer_that_too_much_was_pipelined_behind) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send(get_request("/told"));
   client.send(std::string(8 << 20, 'x'));
@@ -384,7 +249,7 @@ TEST(Session, ends_the_connection_after_an_answer_that_too_much_was_pipelined_be
 TEST(Session, cancels_a_client_that_does_not_read) {
   ListenOptions options;
   options.max_unsent_bytes = 256 << 10;
-  World world(options);
+  NetWorld world(options);
   RawClient client(world.port(), 4096);
   client.send(get_request("/flood"));
   ASSERT_TRUE(eventually([&] { return world.flooded > 0; }));
@@ -397,7 +262,7 @@ TEST(Session, cancels_a_whole_answer_that_nobody_takes) {
   ListenOptions options;
   options.write_timeout = milliseconds(100);
   options.limits.max_body_bytes = 64 << 20;
-  World world(options);
+  NetWorld world(options);
   RawClient client(world.port(), 4096);
   std::thread sender([&] { client.send(echo(std::string(32 << 20, 'x'))); });
   EXPECT_TRUE(eventually([&] { return world.records().size() == 1; }));
@@ -406,7 +271,7 @@ TEST(Session, cancels_a_whole_answer_that_nobody_takes) {
 }
 
 TEST(Session, survives_a_route_that_throws) {
-  World world;
+  NetWorld world;
   RawClient client(world.port());
   client.send(get_request("/throw"));
   EXPECT_EQ(client.read_response().status, 500);
@@ -417,7 +282,7 @@ TEST(Session, survives_a_route_that_throws) {
 TEST(Session, answers_only_probes_when_it_has_all_the_connections_it_wants) {
   ListenOptions options;
   options.max_connections = 3;
-  World world(options);
+  NetWorld world(options);
   RawClient a(world.port()), b(world.port()), c(world.port());
   for (RawClient* client : {&a, &b, &c}) {
     client->send(echo("x"));
@@ -439,7 +304,7 @@ TEST(Session, asks_at_the_door_before_the_body) {
     if (head.headers.find("authorization") != nullptr) return std::nullopt;
     return HttpResponse{401, "text/plain", {}, "no"};
   };
-  World world(options);
+  NetWorld world(options);
   RawClient client(world.port());
   client.send("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n");  // no byte of the body
   EXPECT_EQ(client.read_response().status, 401);
@@ -450,7 +315,7 @@ TEST(Session, asks_at_the_door_before_the_body) {
 }
 
 TEST(Session, drains_after_the_current_answer) {
-  World world;
+  NetWorld world;
   RawClient busy(world.port()), idle(world.port());
   idle.send(echo("x"));
   EXPECT_EQ(idle.read_response().status, 200);
@@ -467,7 +332,7 @@ TEST(Session, drains_after_the_current_answer) {
 }
 
 TEST(Listener, says_that_a_port_is_in_use) {
-  World world;
+  NetWorld world;
   IoThreads threads(1);
   ListenOptions options;
   options.port = world.port();
@@ -479,7 +344,7 @@ TEST(Listener, says_that_a_port_is_in_use) {
 }
 
 TEST(Listener, cuts_everything_when_it_goes) {
-  auto world = std::make_unique<World>();
+  auto world = std::make_unique<NetWorld>();
   RawClient client(world->port()), idle(world->port());
   client.send(get_request("/hold"));
   idle.send(get_request("/id"));
@@ -490,7 +355,7 @@ TEST(Listener, cuts_everything_when_it_goes) {
 }
 
 TEST(Listener, serves_many_connections_on_several_threads) {
-  World world({}, 3);
+  NetWorld world({}, 3);
   std::vector<std::thread> clients;
   std::atomic<int> good{0};
   for (int c = 0; c < 16; ++c) {
