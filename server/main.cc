@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -48,6 +49,13 @@ Environment read_environment() {
   return e;
 }
 
+// What the signals' thread does beside waiting for the end; empty: nothing.
+struct Chores {
+  std::function<void()> on_hangup;  // at SIGHUP
+  std::function<void()> on_tick;    // every kTick
+};
+constexpr timespec kTick{3, 0};
+
 // Waits for SIGTERM, SIGINT and SIGHUP on a thread of its own. Every other thread has them blocked.
 class SignalWatch {
  public:
@@ -66,10 +74,10 @@ class SignalWatch {
     std::unique_lock lock(mutex_);
     arrived_.wait(lock, [this] { return seen_; });
   }
-  // What SIGHUP does; empty: nothing.
-  void on_hangup(std::function<void()> action) {
+  // Returns when none of the former chores runs any more.
+  void take_up(Chores chores) {
     std::lock_guard lock(mutex_);
-    on_hangup_ = std::move(action);
+    chores_ = std::move(chores);
   }
   // From now on the first signal is told to `wait`; before, it ends the process.
   void serving() {
@@ -80,11 +88,12 @@ class SignalWatch {
  private:
   void watch() {
     for (;;) {
-      int which = 0;
-      if (sigwait(&signals_, &which) != 0) continue;
+      const int which = sigtimedwait(&signals_, nullptr, &kTick);
+      if (which < 0 && errno != EAGAIN) continue;
       std::lock_guard lock(mutex_);
-      if (which == SIGHUP) {
-        if (on_hangup_) on_hangup_();
+      if (which < 0 || which == SIGHUP) {
+        const auto& chore = which < 0 ? chores_.on_tick : chores_.on_hangup;
+        if (chore) chore();
         continue;
       }
       if (!serving_) {
@@ -104,7 +113,7 @@ class SignalWatch {
   sigset_t signals_{};
   std::mutex mutex_;
   std::condition_variable arrived_;
-  std::function<void()> on_hangup_;
+  Chores chores_;
   bool serving_ = false;
   bool seen_ = false;
 };
@@ -141,6 +150,31 @@ void reread_keys(KeyRing& ring, const std::string& path) {
   log::info("read {} keys anew", ring.user_keys());
 }
 
+void describe_identity(const TlsIdentity& identity) {
+  log::info("the TLS certificate is of {}", log::safe(identity.describe()));
+  if (identity.expired()) log::warn("the TLS certificate has expired; clients will refuse it");
+}
+
+void reread_identity(TlsIdentity* identity) {
+  if (identity == nullptr) return;
+  const Status read = identity->reload();
+  if (!read.ok()) return log::warn("the TLS certificate stays as it is: {}", read.error().message);
+  log::info("read the TLS certificate anew; running connections go on with the former");
+  describe_identity(*identity);
+}
+
+Chores chores(ApiFloor& floor, const ServeOptions& options, std::shared_ptr<TlsIdentity> identity) {
+  Chores chores;
+  chores.on_hangup = [&floor, path = options.api_key_file, identity] {
+    reread_keys(floor.keys, path);
+    reread_identity(identity.get());
+  };
+  chores.on_tick = [identity] {
+    if (identity != nullptr && identity->files_changed()) reread_identity(identity.get());
+  };
+  return chores;
+}
+
 int serve(ServeOptions options, SignalWatch& signals) {
   log::info("sluice {} serves {}", kVersion, log::safe(options.model));
   log::info("{}", describe(options));
@@ -155,12 +189,20 @@ int serve(ServeOptions options, SignalWatch& signals) {
   }
   api.metrics_without_key = options.metrics_without_key;
   api.log_requests = options.enable_log_requests;
+  std::shared_ptr<TlsIdentity> identity;
+  if (!options.tls.certfile.empty()) {
+    auto read = TlsIdentity::load(options.tls);
+    if (!read.ok()) return complain(read.error());
+    identity = std::move(read).value();
+    describe_identity(*identity);
+    options.listen.tls = identity;
+  }
   IoThreads threads(options.io_threads);
   const auto floor = make_api_floor(std::move(api), threads, options.tokenizer_threads);
   guard_door(options.listen, *floor);
   auto listener = Listener::start(options.listen, make_api_routes(*floor), threads);
   if (!listener.ok()) return complain(listener.error());
-  signals.on_hangup([&ring = floor->keys, path = options.api_key_file] { reread_keys(ring, path); });
+  signals.take_up(chores(*floor, options, identity));
   if (options.listen.host == "127.0.0.1" && floor->keys.user_keys() == 0) {
     log::info("listening on this machine only; --host 0.0.0.0 opens it to the network (then set --api-key)");
   }
@@ -168,18 +210,18 @@ int serve(ServeOptions options, SignalWatch& signals) {
   auto service =
       load_service(options, floor->metrics, [&](double fraction) { floor->slot.set_progress(fraction); });
   if (!service.ok()) {
-    signals.on_hangup({});
+    signals.take_up({});
     return complain(service.error());
   }
   signals.serving();
   floor->slot.serve(std::move(service).value());
-  log::info("ready: http://{}:{}/v1 serves {}", options.listen.host, (*listener)->port(),
-            log::safe(floor->slot.peek()->cards.front().id));
+  log::info("ready: {}://{}:{}/v1 serves {}", identity ? "https" : "http", options.listen.host,
+            (*listener)->port(), log::safe(floor->slot.peek()->cards.front().id));
   if (!options.disable_log_stats) start_console(threads.at(0), floor->slot);
 
   signals.wait();
   drain(**listener, floor->slot, options.shutdown_timeout_s);
-  signals.on_hangup({});
+  signals.take_up({});
   listener->reset();
   floor->slot.clear();
   log::info("stopped");

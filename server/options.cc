@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "server/options_door.h"
 #include "server/parsers/dialogue_format.h"
 #include "server/version.h"
 
@@ -29,7 +30,8 @@ constexpr const char* kEpilogue =
     "SLUICE_API_KEY (as --api-key), HTTPS_PROXY, HTTP_PROXY, NO_PROXY.\n\n"
     "Signals: SIGTERM and SIGINT stop the server: not ready at once, new requests get 503, running ones "
     "finish within\n"
-    "--shutdown-timeout; a second signal ends it at once.\n\n"
+    "--shutdown-timeout; a second signal ends it at once. SIGHUP reads --api-key-file and the --ssl files "
+    "anew.\n\n"
     "Example: sluice serve ./model.gguf --host 0.0.0.0 --api-key secret --max-num-seqs 32";
 
 std::vector<std::string> words(std::span<const std::string_view> names) {
@@ -363,6 +365,7 @@ Status finish(ServeOptions& o, const RawOptions& raw) {
   SLUICE_ASSIGN(cors.allowed_origins, parse_list("--allowed-origins", raw.allowed_origins));
   SLUICE_ASSIGN(cors.allowed_methods, parse_list("--allowed-methods", raw.allowed_methods));
   SLUICE_ASSIGN(cors.allowed_headers, parse_list("--allowed-headers", raw.allowed_headers));
+  SLUICE_TRY(check(o.tls));
   const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   if (o.io_threads == 0) o.io_threads = std::clamp(cpus / 32, 1, 8);
   if (o.tokenizer_threads == 0) o.tokenizer_threads = std::clamp(cpus / 8, 1, 8);
@@ -408,6 +411,7 @@ ParsedOptions parse_serve_options(int argc, const char* const* argv, const Envir
   app.get_formatter()->column_width(34);
   app.add_option("MODEL", options.model, "The model to serve; see above.")->required();
   add_server_flags(app, options, raw);
+  add_tls_flags(app, options.tls);
   add_model_flags(app, options, raw);
   add_engine_flags(app, options, raw);
   add_log_flags(app, options);
@@ -433,16 +437,16 @@ ParsedOptions parse_serve_options(int argc, const char* const* argv, const Envir
 std::string describe(const ServeOptions& o) {
   const auto or_auto = [](auto value) { return value == 0 ? std::string("auto") : std::to_string(value); };
   return fmt::format(
-      "options: host={} port={} max-model-len={} max-num-seqs={} max-num-batched-tokens={} "
+      "options: host={} port={} tls={} max-model-len={} max-num-seqs={} max-num-batched-tokens={} "
       "max-num-queued-reqs={} "
       "block-size={} kv-cache-dtype={} kv-cache-memory-bytes={} prefix-caching={} scheduling-policy={} "
       "device={} threads={} "
       "io-threads={} tokenizer-threads={} max-connections={} max-body-bytes={} shutdown-timeout={} "
       "generation-config={} "
       "api-keys={}",
-      o.listen.host, o.listen.port, or_auto(o.engine.max_model_len), o.engine.max_num_seqs,
-      o.engine.max_num_batched_tokens, o.engine.max_num_queued_reqs, o.engine.block_size,
-      name_of(o.engine.kv_cache_dtype), or_auto(o.engine.kv_cache_memory_bytes),
+      o.listen.host, o.listen.port, o.tls.certfile.empty() ? "off" : "on", or_auto(o.engine.max_model_len),
+      o.engine.max_num_seqs, o.engine.max_num_batched_tokens, o.engine.max_num_queued_reqs,
+      o.engine.block_size, name_of(o.engine.kv_cache_dtype), or_auto(o.engine.kv_cache_memory_bytes),
       o.engine.enable_prefix_caching ? "on" : "off", o.engine.scheduling_policy, o.backend.device,
       or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads, o.listen.max_connections,
       o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config, o.api_keys.size());

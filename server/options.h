@@ -36,7 +36,8 @@ struct ServeOptions {
 
   EngineOptions engine;
   BackendOptions backend;
-  ListenOptions listen;
+  ListenOptions listen;  // its `tls` is made of `tls` by main
+  TlsOptions tls;
   RepositoryOptions repository;
   HttpClientOptions http_client;
 };

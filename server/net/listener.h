@@ -15,6 +15,7 @@
 #include "server/net/http_message.h"
 #include "server/net/io_threads.h"
 #include "server/net/routes.h"
+#include "server/net/tls_identity.h"
 
 namespace sluice {
 
@@ -39,6 +40,7 @@ struct ListenOptions {
   std::chrono::milliseconds write_timeout{30000};  // without the client taking a byte
 
   CrossOriginOptions cross_origin;
+  std::shared_ptr<const TlsIdentity> tls;  // null: plain HTTP
 
   // Makes the answer for what went wrong before a route was called.
   std::function<HttpResponse(const HttpFault& fault, std::string_view path)> render_fault;

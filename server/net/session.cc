@@ -48,10 +48,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     --shared_->connections;
   }
 
-  void start() {
-    spawn(&Session::read_ahead);
-    spawn(&Session::serve);
-  }
+  void start() { spawn(&Session::live); }
 
   void cut() {
     cut_ = true;
@@ -137,12 +134,20 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   }
 
   // ---- the coroutine that serves ----
-  asio::awaitable<void> serve() {
+  asio::awaitable<void> live() {
     const auto self = shared_from_this();
-    for (;;) {
-      const bool again = co_await serve_one();
-      if (!again || cut_) break;
+    const ListenOptions& options = shared_->options;
+    auto greeting = Transport::Greeting::kReady;
+    if (options.tls != nullptr) greeting = co_await transport_->greet(*options.tls, options.head_timeout);
+    spawn(&Session::read_ahead);
+    if (greeting == Transport::Greeting::kReady) {
+      bool again = true;
+      while (again && !cut_) again = co_await serve_one();
+    } else if (greeting == Transport::Greeting::kPlainText) {
+      const HttpFault fault{400, "This port speaks HTTPS only; write https:// in place of http://."};
+      co_await refuse(fault);
     }
+    if (!cut_) transport_->shutdown_send();
     if (!cut_ && !peer_gone_) co_await linger();
     close();
   }
@@ -354,7 +359,6 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     lingering_ = true;
     ahead_.clear();
     room_.cancel();
-    transport_->shutdown_send();
     const auto deadline = steady_clock::now() + kLinger;
     while (!peer_gone_ && !cut_ && steady_clock::now() < deadline) co_await wait_news(deadline);
   }

@@ -1,5 +1,6 @@
 // One connection's bytes, whether they travel plainly or through TLS: read and written without blocking, each
-// wait bounded, closed from anywhere on its I/O thread. Knows nothing of HTTP. Internal to server/net.
+// wait bounded, closed from anywhere on its I/O thread. Knows nothing of HTTP but how its first byte looks.
+// Internal to server/net.
 #pragma once
 
 #include <array>
@@ -14,7 +15,11 @@
 #include <span>
 #include <string_view>
 
+#include "server/net/tls_identity.h"
+
 namespace sluice {
+
+class TlsStream;
 
 class Transport : public std::enable_shared_from_this<Transport> {
  public:
@@ -28,7 +33,17 @@ class Transport : public std::enable_shared_from_this<Transport> {
   };
   using Parts = std::array<std::string_view, 3>;  // sent end to end
 
+  enum class Greeting : uint8_t {
+    kReady,
+    kPlainText,  // someone speaks HTTP without TLS; from now on so does this transport
+    kFailed,     // no TLS came of it; what still arrives is read as plain bytes
+  };
+
   explicit Transport(Socket socket);
+  ~Transport();
+
+  // Before anything else, where bytes travel through TLS: the handshake, all of it within `patience`.
+  boost::asio::awaitable<Greeting> greet(const TlsIdentity& identity, std::chrono::milliseconds patience);
 
   auto get_executor() { return socket_.get_executor(); }
 
@@ -36,21 +51,33 @@ class Transport : public std::enable_shared_from_this<Transport> {
   auto ready(Socket::wait_type readiness) {
     return socket_.async_wait(readiness, boost::asio::as_tuple(boost::asio::use_awaitable));
   }
+  // `room` has at least 16 KiB.
   Reading read_some(std::span<char> room);
 
   // True when all bytes went to the kernel; false when the peer took none for `patience`, or is gone. One at
   // a time.
   boost::asio::awaitable<bool> write_all(Parts parts, std::chrono::milliseconds patience);
 
-  // Says that nothing more will be sent; reading goes on.
+  // Tells the peer that nothing more will be sent; reading goes on.
   void shutdown_send();
   // Whoever waits on the connection wakes up with an error.
   void close();
 
  private:
+  struct Writing {
+    size_t bytes = 0;
+    bool broken = false;
+    bool later = false;  // after waiting for `next`
+    Socket::wait_type next = Socket::wait_write;
+  };
+  Writing write_some(const Parts& parts);
+  boost::asio::awaitable<Greeting> shake_hands(const TlsIdentity& identity);
   boost::asio::awaitable<bool> wait_for(Socket::wait_type readiness, std::chrono::milliseconds patience);
+  void set_deadline(std::chrono::milliseconds patience);
+  void clear_deadline();
 
   Socket socket_;
+  std::unique_ptr<TlsStream> tls_;  // null: plain
   boost::asio::steady_timer deadline_;
   uint64_t deadline_turn_ = 0;
 };

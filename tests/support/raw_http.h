@@ -37,7 +37,7 @@ class RawClient {
     EXPECT_EQ(::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   }
   RawClient(const RawClient&) = delete;
-  ~RawClient() { close(); }
+  virtual ~RawClient() { close(); }
 
   void close() {
     if (socket_ >= 0) ::close(socket_);
@@ -53,7 +53,7 @@ class RawClient {
   // False when the server has closed.
   bool send(std::string_view bytes) {
     while (!bytes.empty()) {
-      const ssize_t sent = ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t sent = give(bytes);
       if (sent <= 0) return false;
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
@@ -67,6 +67,7 @@ class RawClient {
     }
     return true;
   }
+  bool wait_for_size(size_t bytes) { return have(bytes); }
   const std::string& received() const { return buffer_; }
 
   // True when the server closes without sending more.
@@ -100,15 +101,25 @@ class RawClient {
     return response;
   }
 
- private:
-  bool receive() {
+ protected:
+  // How many bytes went or came; 0 or less: no more do.
+  virtual ssize_t give(std::string_view bytes) {
+    return ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  }
+  virtual ssize_t take(char* out, size_t size) {
     pollfd ask{socket_, POLLIN, 0};
     if (::poll(&ask, 1, 60000) != 1) {
       ADD_FAILURE() << "nothing came for a minute; so far: " << buffer_.substr(0, 2000);
-      return false;
+      return -1;
     }
+    return ::recv(socket_, out, size, 0);
+  }
+  int socket() const { return socket_; }
+
+ private:
+  bool receive() {
     char piece[65536];
-    const ssize_t size = ::recv(socket_, piece, sizeof piece, 0);
+    const ssize_t size = take(piece, sizeof piece);
     if (size <= 0) return false;
     buffer_.append(piece, static_cast<size_t>(size));
     return true;

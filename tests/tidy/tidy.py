@@ -54,6 +54,7 @@ ROOM_EXCEPTIONS = {
 # Each dependency has one door: (include pattern, who may, what it is).
 DOORS = [
     (r"boost/(asio|beast)", ["server/net/", "router/", "bench/", "tests/"], "Asio and Beast"),
+    (r"openssl/", ["server/net/", "router/", "models/checksum.", "tests/"], "OpenSSL"),
     (r"nlohmann/",
      ["server/wire/", "server/options", "server/text/", "models/", "router/", "bench/", "tests/"],
      "nlohmann JSON"),

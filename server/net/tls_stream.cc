@@ -1,0 +1,150 @@
+#include "server/net/tls_stream.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace sluice {
+namespace {
+
+// ---- the socket as OpenSSL sees it: its own socket BIO would raise SIGPIPE ----
+
+int descriptor_of(BIO* bio) {
+  return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio)));
+}
+
+int read_socket(BIO* bio, char* out, int size) {
+  BIO_clear_retry_flags(bio);
+  const ssize_t got = ::recv(descriptor_of(bio), out, static_cast<size_t>(size), 0);
+  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) BIO_set_retry_read(bio);
+  return static_cast<int>(got);
+}
+
+int write_socket(BIO* bio, const char* bytes, int size) {
+  BIO_clear_retry_flags(bio);
+  const ssize_t sent = ::send(descriptor_of(bio), bytes, static_cast<size_t>(size), MSG_NOSIGNAL);
+  if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) BIO_set_retry_write(bio);
+  return static_cast<int>(sent);
+}
+
+long control_socket(BIO*, int command, long, void*) {  // NOLINT(google-runtime-int): OpenSSL's signature
+  return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+const BIO_METHOD* socket_method() {
+  static const BIO_METHOD* const method = [] {
+    BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
+    SLUICE_CHECK(made != nullptr);
+    BIO_meth_set_read(made, read_socket);
+    BIO_meth_set_write(made, write_socket);
+    BIO_meth_set_ctrl(made, control_socket);
+    return made;
+  }();
+  return method;
+}
+
+}  // namespace
+
+void TlsStream::Freed::operator()(SSL* tls) const {
+  SSL_free(tls);
+}
+
+TlsStream::~TlsStream() = default;
+
+std::unique_ptr<TlsStream> TlsStream::accept(SSL_CTX* settings, int descriptor) {
+  std::unique_ptr<TlsStream> stream(new TlsStream(SSL_new(settings)));
+  BIO* socket = BIO_new(socket_method());
+  if (stream->tls_ == nullptr || socket == nullptr) {
+    BIO_free(socket);
+    ERR_clear_error();
+    return nullptr;
+  }
+  BIO_set_data(socket, reinterpret_cast<void*>(static_cast<intptr_t>(descriptor)));
+  BIO_set_init(socket, 1);
+  SSL_set_bio(stream->tls_.get(), socket, socket);  // takes it
+  SSL_set_accept_state(stream->tls_.get());
+  return stream;
+}
+
+TlsStream::Step TlsStream::shake_hands() {
+  ERR_clear_error();
+  return {0, judge(SSL_do_handshake(tls_.get()))};
+}
+
+TlsStream::Step TlsStream::read_some(std::span<char> room) {
+  SLUICE_CHECK(room.size() >= kRecordBytes);
+  Step step;
+  // Where less than a record's content fits, a part of one could stay inside, and no socket would tell of it.
+  while (room.size() - step.bytes >= kRecordBytes) {
+    ERR_clear_error();
+    const int got =
+        SSL_read(tls_.get(), room.data() + step.bytes, static_cast<int>(room.size() - step.bytes));
+    if (got <= 0) {
+      step.next = judge(got);
+      return step;
+    }
+    step.bytes += static_cast<size_t>(got);
+  }
+  return step;
+}
+
+TlsStream::Step TlsStream::write_some(const std::array<std::string_view, 3>& parts) {
+  // One record for all that fits: a token's three parts must not become three. Gathering the same parts
+  // again gives the same bytes, as a repeated SSL_write demands.
+  thread_local std::array<char, kRecordBytes> gathered;
+  std::string_view piece;
+  const auto first = std::ranges::find_if(parts, [](std::string_view part) { return !part.empty(); });
+  if (first == parts.end()) return {};
+  if (first->size() >= kRecordBytes) {
+    piece = first->substr(0, kRecordBytes);
+  } else {
+    size_t size = 0;
+    for (const std::string_view part : parts) {
+      const size_t take = std::min(part.size(), kRecordBytes - size);
+      if (take > 0) std::memcpy(gathered.data() + size, part.data(), take);
+      size += take;
+    }
+    piece = std::string_view(gathered.data(), size);
+  }
+  ERR_clear_error();
+  const int sent = SSL_write(tls_.get(), piece.data(), static_cast<int>(piece.size()));
+  if (sent > 0) return {static_cast<size_t>(sent), Next::kGoOn};
+  return {0, judge(sent)};
+}
+
+void TlsStream::say_goodbye() {
+  if (broken_ || SSL_in_init(tls_.get()) != 0) return;
+  ERR_clear_error();
+  SSL_shutdown(tls_.get());  // one attempt: a peer that takes nothing needs no goodbye
+  ERR_clear_error();
+}
+
+TlsStream::Next TlsStream::judge(int result) {
+  if (result > 0) return Next::kGoOn;
+  switch (SSL_get_error(tls_.get(), result)) {
+    case SSL_ERROR_WANT_READ:
+      return Next::kWaitReadable;
+    case SSL_ERROR_WANT_WRITE:
+      return Next::kWaitWritable;
+    case SSL_ERROR_ZERO_RETURN:
+      return Next::kEnded;
+    default:
+      break;
+  }
+  broken_ = true;
+  if (const unsigned long code = ERR_peek_error(); code != 0) {  // NOLINT(google-runtime-int)
+    const char* reason = ERR_reason_error_string(code);
+    fault_ = reason == nullptr ? "error " + std::to_string(code) : reason;
+  }
+  ERR_clear_error();
+  return Next::kEnded;
+}
+
+}  // namespace sluice

@@ -1,0 +1,15 @@
+// The flags about the server's door: TLS, and every limit on what a client may send or hold. Part of
+// server/options, which parses them.
+#pragma once
+
+#include "server/options.h"
+
+namespace CLI {
+class App;
+}
+
+namespace sluice {
+
+void add_tls_flags(CLI::App& app, TlsOptions& tls);
+
+}  // namespace sluice
