@@ -23,11 +23,12 @@ def free_port():
 
 
 class Serving:
-    """A server process that answers /ready; use it as a context manager."""
+    """A server process that answers /ready; use it as a context manager. `tls`: speak https by that context."""
 
-    def __init__(self, program, model, *flags, port=None, environment=None):
+    def __init__(self, program, model, *flags, port=None, environment=None, tls=None):
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.tls = tls or True  # httpx's own default
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [program, model, "--host", "127.0.0.1", "--port", str(self.port), *flags],
@@ -60,7 +61,7 @@ class Serving:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server exited with {self.process.returncode}:\n{self.output()}")
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(self.url + "/ready").status_code == 200:
+                if httpx.get(self.url + "/ready", verify=self.tls).status_code == 200:
                     return
             time.sleep(0.01)
         raise AssertionError(f"the server was not ready after {START_S} s:\n{self.output()}")
@@ -71,7 +72,7 @@ class Serving:
         return os.pread(self.log.fileno(), size, 0).decode(errors="replace")
 
     def client(self, **options):
-        return httpx.Client(base_url=self.url, timeout=PATIENCE_S, **options)
+        return httpx.Client(base_url=self.url, timeout=PATIENCE_S, verify=self.tls, **options)
 
     def post(self, path, body):
         with self.client() as client:
@@ -79,7 +80,7 @@ class Serving:
 
     def metric(self, name):
         """The sum over the series of that name; None when there is no such series."""
-        text = httpx.get(self.url + "/metrics").text
+        text = httpx.get(self.url + "/metrics", verify=self.tls).text
         values = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
         return sum(map(float, values)) if values else None
 

@@ -21,6 +21,20 @@ TEST(ServeOptions, have_safe_defaults) {
   EXPECT_EQ(parsed.options->shutdown_timeout_s, 30);
 }
 
+TEST(ServeOptions, take_tls_files_and_refuse_half_of_them) {
+  const auto parsed = parse({"m.gguf", "--ssl-certfile", "c.pem", "--ssl-keyfile", "k.pem", "--ssl-ca-certs",
+                             "ca.pem", "--ssl-cert-reqs", "2"});
+  ASSERT_TRUE(parsed.options.has_value()) << parsed.text;
+  EXPECT_EQ(parsed.options->tls.certfile, "c.pem");
+  EXPECT_EQ(parsed.options->tls.keyfile, "k.pem");
+  EXPECT_EQ(parsed.options->tls.ca_certs, "ca.pem");
+  EXPECT_EQ(parsed.options->tls.cert_reqs, 2);
+  const auto half = parse({"m.gguf", "--ssl-keyfile", "k.pem"});
+  EXPECT_FALSE(half.options.has_value());
+  EXPECT_NE(half.text.find("--ssl-certfile"), std::string::npos);
+  EXPECT_FALSE(parse({"m.gguf", "--ssl-certfile", "c.pem", "--ssl-cert-reqs", "3"}).options.has_value());
+}
+
 TEST(ServeOptions, take_vllms_flags) {
   const auto parsed = parse({"org/name",
                              "--host",
