@@ -130,14 +130,15 @@ int complain(const Error& error) {
   return 1;
 }
 
-void drain(Listener& listener, ServiceSlot& slot, int timeout_s) {
-  slot.begin_drain();
+void drain(Listener& listener, ApiFloor& floor, int timeout_s) {
+  floor.slot.begin_drain();
   listener.begin_drain();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_s);
-  while (listener.active_exchanges() > 0 && std::chrono::steady_clock::now() < deadline) {
+  const auto running = [&] { return listener.active_exchanges() + floor.background.count(); };
+  while (running() > 0 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  if (const int left = listener.active_exchanges(); left > 0) {
+  if (const int left = running(); left > 0) {
     log::warn("{} requests did not finish within --shutdown-timeout {} s and are cut", left, timeout_s);
   }
 }
@@ -188,6 +189,7 @@ int serve(ServeOptions options, SignalWatch& signals) {
     api.keys.from_file = std::move(keys).value();
   }
   api.metrics_without_key = options.metrics_without_key;
+  api.responses_store_bytes = options.responses_store_bytes;
   api.log_requests = options.enable_log_requests;
   std::shared_ptr<TlsIdentity> identity;
   if (!options.tls.certfile.empty()) {
@@ -220,9 +222,10 @@ int serve(ServeOptions options, SignalWatch& signals) {
   if (!options.disable_log_stats) start_console(threads.at(0), floor->slot);
 
   signals.wait();
-  drain(**listener, floor->slot, options.shutdown_timeout_s);
+  drain(**listener, *floor, options.shutdown_timeout_s);
   signals.take_up({});
   listener->reset();
+  floor->background.stop();
   floor->slot.clear();
   log::info("stopped");
   return 0;

@@ -122,8 +122,8 @@ void take_environment(ServeOptions& options, const Environment& environment) {
 // Values that arrive as text and are checked after parsing.
 struct RawOptions {
   std::string max_model_len, kv_cache_dtype = "auto", kv_cache_memory_bytes, max_body_bytes = "32MiB",
-                             download_dir, allowed_origins = "[]", allowed_methods = "[\"*\"]",
-                             allowed_headers = "[\"*\"]";
+                             responses_store_bytes = "64MiB", download_dir, allowed_origins = "[]",
+                             allowed_methods = "[\"*\"]", allowed_headers = "[\"*\"]";
   bool no_prefix_caching = false;
 };
 
@@ -183,6 +183,11 @@ void add_server_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
                  "get 503. Raise it for many idle clients.")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000))
+      ->group(group);
+  app.add_option("--responses-store-bytes", raw.responses_store_bytes,
+                 "Memory for finished responses of /v1/responses that clients may ask for again; the least "
+                 "asked for go first.")
+      ->capture_default_str()
       ->group(group);
   app.add_option("--max-body-bytes", raw.max_body_bytes, "Largest request body; larger ones get 413.")
       ->capture_default_str()
@@ -339,6 +344,7 @@ Status finish(ServeOptions& o, const RawOptions& raw) {
     SLUICE_ASSIGN(o.engine.kv_cache_memory_bytes,
                   parse_bytes("--kv-cache-memory-bytes", raw.kv_cache_memory_bytes));
   }
+  SLUICE_ASSIGN(o.responses_store_bytes, parse_bytes("--responses-store-bytes", raw.responses_store_bytes));
   SLUICE_ASSIGN(o.listen.limits.max_body_bytes, parse_bytes("--max-body-bytes", raw.max_body_bytes));
   o.listen.max_buffered_body_bytes =
       std::max(o.listen.max_buffered_body_bytes, 2 * o.listen.limits.max_body_bytes);

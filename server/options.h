@@ -33,6 +33,7 @@ struct ServeOptions {
   int io_threads = 0;         // 0: one per 32 CPUs
   int tokenizer_threads = 0;  // 0: one per 8 CPUs
   int max_logprobs = 20;
+  size_t responses_store_bytes = size_t{64} << 20;
 
   EngineOptions engine;
   BackendOptions backend;

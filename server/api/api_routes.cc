@@ -3,35 +3,13 @@
 #include "base/log.h"
 #include "server/api/plans.h"
 #include "server/api/pooled_answer.h"
+#include "server/api/responses_routes.h"
+#include "server/api/route_parts.h"
 #include "server/wire/anthropic_request.h"
 #include "server/wire/error_body.h"
 
 namespace sluice {
 namespace {
-
-HttpResponse json(std::string body, int status = 200) {
-  HttpResponse response;
-  response.status = status;
-  response.body = std::move(body);
-  return response;
-}
-
-// A browser sends text/plain or a form to any address without asking; only JSON needs the page's owner's
-// consent.
-Status require_json(const HttpRequest& request) {
-  const std::string* type = request.headers.find("content-type");
-  std::string essence = type == nullptr ? "" : type->substr(0, type->find(';'));
-  while (!essence.empty() && essence.back() == ' ') essence.pop_back();
-  for (char& c : essence) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (essence != "application/json") {
-    return invalid_argument("", "The request's Content-Type must be application/json.");
-  }
-  if (const std::string* encoding = request.headers.find("content-encoding");
-      encoding != nullptr && *encoding != "identity") {
-    return invalid_argument("", "A compressed body is not accepted; send it without Content-Encoding.");
-  }
-  return {};
-}
 
 // For the log: the trace the client put the request in.
 std::string trace_of(const HttpRequest& request) {
@@ -89,27 +67,6 @@ RouteFunction pooled_route(ApiFloor& floor,
   };
 }
 
-// Waits for a job on the pool; the answer is dropped when the client has left.
-class PoolAnswer final : public Responder, public std::enable_shared_from_this<PoolAnswer> {
- public:
-  explicit PoolAnswer(Exchange& exchange) : exchange_(exchange) {}
-  void start(WorkPool& pool, std::function<HttpResponse()> job) {
-    const bool taken = pool.try_run([weak = weak_from_this(), &io = exchange_.io(), job = std::move(job)] {
-      if (weak.expired()) return;
-      auto response = std::make_shared<HttpResponse>(job());
-      io.post([weak, response] {
-        if (const auto self = weak.lock()) self->exchange_.respond(std::move(*response));
-      });
-    });
-    if (!taken)
-      exchange_.respond(
-          error_response({ErrorCode::kOverloaded, "Too many requests wait; try again soon.", "", 1}));
-  }
-
- private:
-  Exchange& exchange_;
-};
-
 Result<std::string> tokenize(const ModelService& service, const std::string& body) {
   SLUICE_ASSIGN(TokenizeRequest request, parse_tokenize_request(body, service.limits));
   SLUICE_ASSIGN(const std::string model, service.answer_name(request.model));
@@ -153,22 +110,10 @@ RouteFunction pool_route(ApiFloor& floor,
     answer->start(*floor.pool, [service = *service, work, style = error_style_of(request.path),
                                 id = request.request_id, body = std::move(request.body)] {
       const Result<std::string> result = work(*service, body);
-      return result.ok() ? json(*result) : error_response(result.error(), style, id);
+      return result.ok() ? json_response(*result) : error_response(result.error(), style, id);
     });
     return answer;
   };
-}
-
-using Answerer = std::function<HttpResponse(const HttpRequest& request)>;
-
-Route simple(std::string method, std::string pattern, Access access, Answerer answerer) {
-  return {std::move(method), std::move(pattern),
-          [answerer = std::move(answerer)](Exchange& exchange,
-                                           HttpRequest&& request) -> std::shared_ptr<Responder> {
-            exchange.respond(answerer(request));
-            return nullptr;
-          },
-          access != Access::kUsers, access};
 }
 
 HttpResponse health(const ApiFloor& floor) {
@@ -176,7 +121,7 @@ HttpResponse health(const ApiFloor& floor) {
   if (service != nullptr && !service->engine->makes_progress(floor.options.health_stall)) {
     return error_response({ErrorCode::kUnavailable, "The engine has work and makes no progress.", "", 5});
   }
-  return json(R"({"status":"ok"})");
+  return json_response(R"({"status":"ok"})");
 }
 
 HttpResponse ready(const ApiFloor& floor) {
@@ -188,14 +133,14 @@ HttpResponse ready(const ApiFloor& floor) {
 HttpResponse models(const ApiFloor& floor) {
   const auto service = floor.slot.get();
   if (!service.ok()) return error_response(service.error());
-  return json(model_list_body((*service)->cards));
+  return json_response(model_list_body((*service)->cards));
 }
 
 HttpResponse model(const ApiFloor& floor, const std::string& id) {
   const auto service = floor.slot.get();
   if (!service.ok()) return error_response(service.error());
   for (const ModelCard& card : (*service)->cards) {
-    if (card.id == id) return json(model_card_body(card));
+    if (card.id == id) return json_response(model_card_body(card));
   }
   return error_response((*service)->answer_name(id).error());
 }
@@ -207,7 +152,7 @@ HttpResponse abort_request(ApiFloor& floor, std::string_view id, std::string_vie
     return error_response(
         {ErrorCode::kNotFound, "No request '" + log::safe(std::string(id), 64) + "' is running.", "id"});
   }
-  return json(deletion_body(id));
+  return json_response(deletion_body(id));
 }
 
 }  // namespace
@@ -229,11 +174,12 @@ Routes make_api_routes(ApiFloor& floor) {
   routes.add({"POST", "/v1/completions", generation_route(floor, plan_completion)});
   for (const auto& [path, prefix] : {std::pair("/v1/chat/completions/{rest}", "chatcmpl-"),
                                      std::pair("/v1/completions/{rest}", "cmpl-")}) {
-    routes.add(simple("DELETE", path, Access::kUsers,
-                      [&floor, prefix = std::string_view(prefix)](const HttpRequest& r) {
-                        return abort_request(floor, r.path_rest, prefix);
-                      }));
+    routes.add(simple_route("DELETE", path, Access::kUsers,
+                            [&floor, prefix = std::string_view(prefix)](const HttpRequest& r) {
+                              return abort_request(floor, r.path_rest, prefix);
+                            }));
   }
+  add_responses_routes(routes, floor);
   routes.add({"POST", "/v1/embeddings", pooled_route(floor, plan_embeddings)});
   for (const char* path : {"/v1/score", "/score"})
     routes.add({"POST", path, pooled_route(floor, plan_score)});
@@ -241,28 +187,29 @@ Routes make_api_routes(ApiFloor& floor) {
     routes.add({"POST", path, pooled_route(floor, plan_rerank)});
   routes.add({"POST", "/tokenize", pool_route(floor, tokenize)});
   routes.add({"POST", "/detokenize", pool_route(floor, detokenize)});
-  routes.add(
-      simple("GET", "/v1/models", Access::kUsers, [&floor](const HttpRequest&) { return models(floor); }));
-  routes.add(simple("GET", "/v1/models/{rest}", Access::kUsers,
-                    [&floor](const HttpRequest& r) { return model(floor, r.path_rest); }));
-  routes.add(
-      simple("GET", "/health", Access::kEverybody, [&floor](const HttpRequest&) { return health(floor); }));
-  routes.add(
-      simple("GET", "/ready", Access::kEverybody, [&floor](const HttpRequest&) { return ready(floor); }));
-  routes.add(
-      simple("GET", "/ping", Access::kEverybody, [&floor](const HttpRequest&) { return health(floor); }));
-  routes.add(
-      simple("POST", "/ping", Access::kEverybody, [&floor](const HttpRequest&) { return health(floor); }));
-  routes.add(simple("GET", "/version", Access::kOperators,
-                    [&floor](const HttpRequest&) { return json(version_body(floor.options.version)); }));
-  routes.add(simple("GET", "/metrics",
-                    floor.options.metrics_without_key ? Access::kEverybody : Access::kOperators,
-                    [&floor](const HttpRequest&) {
-                      HttpResponse response;
-                      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-                      response.body = floor.metrics.expose();
-                      return response;
-                    }));
+  routes.add(simple_route("GET", "/v1/models", Access::kUsers,
+                          [&floor](const HttpRequest&) { return models(floor); }));
+  routes.add(simple_route("GET", "/v1/models/{rest}", Access::kUsers,
+                          [&floor](const HttpRequest& r) { return model(floor, r.path_rest); }));
+  routes.add(simple_route("GET", "/health", Access::kEverybody,
+                          [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(simple_route("GET", "/ready", Access::kEverybody,
+                          [&floor](const HttpRequest&) { return ready(floor); }));
+  routes.add(simple_route("GET", "/ping", Access::kEverybody,
+                          [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(simple_route("POST", "/ping", Access::kEverybody,
+                          [&floor](const HttpRequest&) { return health(floor); }));
+  routes.add(simple_route("GET", "/version", Access::kOperators, [&floor](const HttpRequest&) {
+    return json_response(version_body(floor.options.version));
+  }));
+  routes.add(simple_route("GET", "/metrics",
+                          floor.options.metrics_without_key ? Access::kEverybody : Access::kOperators,
+                          [&floor](const HttpRequest&) {
+                            HttpResponse response;
+                            response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+                            response.body = floor.metrics.expose();
+                            return response;
+                          }));
   return routes;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/api/active_requests.h"
+#include "server/api/background_runs.h"
 #include "server/api/event_switch.h"
 #include "server/api/key_ring.h"
 #include "server/api/model_service.h"
@@ -23,18 +24,22 @@ struct ApiOptions {
   std::chrono::milliseconds health_stall{
       30000};  // an engine with work and no finished step for this long is sick
   bool log_requests = false;
+  size_t responses_store_bytes = size_t{64} << 20;  // of finished responses that clients may ask for again
 };
 
 struct ApiFloor {
-  explicit ApiFloor(ApiOptions asked) : options(std::move(asked)), keys(options.keys) {}
+  explicit ApiFloor(ApiOptions asked)
+      : options(std::move(asked)), keys(options.keys), responses(options.responses_store_bytes) {}
   ApiOptions options;
   KeyRing keys;
   ServiceSlot slot;
+  ResponseStore responses;  // before the pools, whose jobs look into it
   std::vector<std::unique_ptr<EventSwitch>> switches;  // one per I/O thread
   std::unique_ptr<WorkPool> pool;
   std::unique_ptr<WorkPool> grammar_pool;  // one thread: new grammars wait for each other
   Metrics metrics;
   ActiveRequests active;
+  BackgroundRuns background;  // stopped before the I/O threads and the service go
 };
 
 std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads);

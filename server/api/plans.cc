@@ -171,13 +171,11 @@ Result<std::vector<int32_t>> encode_rendered(const ModelService& service, const 
 
 namespace {
 
-using MakeFormat = std::unique_ptr<AnswerFormat> (*)(const AnswerOptions& options);
-
-Result<GenerationPlan> plan_conversation(const ModelService& service, const PlanRequest& request,
-                                         ChatRequest chat, MakeFormat make_format) {
-  report_ignored(chat.ignored, request.request_id);
-  SLUICE_ASSIGN(std::string model, service.answer_name(chat.fields.model));
-  SLUICE_ASSIGN(GenerationPlan plan, plan_of(chat.fields, service, "messages"));
+// All but the format.
+Result<GenerationPlan> plan_conversation(const ModelService& service, const std::string& request_id,
+                                         const ChatRequest& chat, const std::string& param) {
+  report_ignored(chat.ignored, request_id);
+  SLUICE_ASSIGN(GenerationPlan plan, plan_of(chat.fields, service, param));
   SLUICE_ASSIGN(const std::string text, render_chat(service, chat));
   SLUICE_ASSIGN(std::vector<int32_t> ids, encode_rendered(service, chat, text));
   SLUICE_ASSIGN(DialoguePlan dialogue, plan_dialogue(service.dialogue, chat, text));
@@ -193,6 +191,15 @@ Result<GenerationPlan> plan_conversation(const ModelService& service, const Plan
   plan.prompts.push_back({std::move(ids), chat.fields.echo ? chat.final_message : ""});
   SLUICE_ASSIGN(plan.sampling.max_tokens,
                 answer_tokens(plan, chat.fields.max_tokens, service.limits.max_model_len));
+  return plan;
+}
+
+using MakeFormat = std::unique_ptr<AnswerFormat> (*)(const AnswerOptions& options);
+
+Result<GenerationPlan> plan_chat_like(const ModelService& service, const PlanRequest& request,
+                                      const ChatRequest& chat, MakeFormat make_format) {
+  SLUICE_ASSIGN(std::string model, service.answer_name(chat.fields.model));
+  SLUICE_ASSIGN(GenerationPlan plan, plan_conversation(service, request.request_id, chat, "messages"));
   plan.format = make_format(answer_options(chat.fields, service, request, std::move(model)));
   return plan;
 }
@@ -200,14 +207,60 @@ Result<GenerationPlan> plan_conversation(const ModelService& service, const Plan
 }  // namespace
 
 Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request) {
-  SLUICE_ASSIGN(ChatRequest chat, parse_chat_request(request.body, service.limits, service.dialect));
-  return plan_conversation(service, request, std::move(chat), AnswerFormat::chat);
+  SLUICE_ASSIGN(const ChatRequest chat, parse_chat_request(request.body, service.limits, service.dialect));
+  return plan_chat_like(service, request, chat, AnswerFormat::chat);
 }
 
 Result<GenerationPlan> plan_messages(const ModelService& service, const PlanRequest& request) {
-  SLUICE_ASSIGN(ChatRequest chat,
+  SLUICE_ASSIGN(const ChatRequest chat,
                 parse_messages_request(request.body, service.limits, service.dialect, false));
-  return plan_conversation(service, request, std::move(chat), AnswerFormat::messages);
+  return plan_chat_like(service, request, chat, AnswerFormat::messages);
+}
+
+namespace {
+
+// The chat of a response without its first `skip` messages, and whether it fits.
+Result<GenerationPlan> plan_without(const ModelService& service, const std::string& request_id,
+                                    const ResponsesRequest& request, size_t skip) {
+  const std::string body = chat_body_of(request, skip);
+  SLUICE_ASSIGN(ChatRequest chat, parse_chat_request(body, service.limits, service.dialect));
+  chat.ignored.clear();  // of the body we wrote
+  return plan_conversation(service, request_id, chat, "input");
+}
+
+// Drops as few of the oldest messages as it takes. A tool's answer goes with its call.
+Result<GenerationPlan> plan_truncated(const ModelService& service, const std::string& request_id,
+                                      const ResponsesRequest& request, Error too_long_whole) {
+  const size_t kept = request.has_instructions ? 1 : 0;
+  std::vector<size_t> skips;
+  for (size_t skip = 1; kept + skip < request.messages.size(); ++skip) {
+    if (!request.messages[kept + skip].starts_with(R"({"role":"tool")")) skips.push_back(skip);
+  }
+  Result<GenerationPlan> best = std::move(too_long_whole);
+  size_t low = 0, high = skips.size();  // what is dropped more fits better
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    auto plan = plan_without(service, request_id, request, skips[middle]);
+    const bool too_long = !plan.ok() && plan.error().code == ErrorCode::kContextLength;
+    if (too_long)
+      low = middle + 1;
+    else
+      high = middle;
+    if (!too_long || !best.ok()) best = std::move(plan);
+  }
+  return best;
+}
+
+}  // namespace
+
+Result<GenerationPlan> plan_response(const ModelService& service, const std::string& request_id,
+                                     const ResponsesRequest& request) {
+  report_ignored(request.ignored, request_id);
+  auto plan = plan_without(service, request_id, request, 0);
+  if (!plan.ok() && plan.error().code == ErrorCode::kContextLength && request.truncate)
+    plan = plan_truncated(service, request_id, request, plan.error());
+  if (!plan.ok()) return in_responses_words(plan.error());
+  return plan;
 }
 
 Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRequest& request) {

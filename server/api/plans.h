@@ -5,6 +5,7 @@
 #include <string>
 
 #include "server/api/generation.h"
+#include "server/wire/responses_request.h"
 
 namespace sluice {
 
@@ -16,6 +17,9 @@ struct PlanRequest {
 Result<GenerationPlan> plan_chat(const ModelService& service, const PlanRequest& request);
 Result<GenerationPlan> plan_messages(const ModelService& service, const PlanRequest& request);
 Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRequest& request);
+// All but the format, which tells the response's own story.
+Result<GenerationPlan> plan_response(const ModelService& service, const std::string& request_id,
+                                     const ResponsesRequest& request);
 // The text that the template makes of a conversation, and its tokens.
 Result<std::string> render_chat(const ModelService& service, const ChatRequest& request);
 Result<std::vector<int32_t>> encode_rendered(const ModelService& service, const ChatRequest& request,

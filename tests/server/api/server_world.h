@@ -191,6 +191,7 @@ class ServerWorld {
   }
   ~ServerWorld() {
     listener_.reset();
+    floor_->background.stop();
     floor_->slot.clear();
   }
 

@@ -4,7 +4,9 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "server/wire/anthropic_request.h"
 #include "server/wire/model_list.h"
+#include "server/wire/responses_request.h"
 #include "tests/server/wire/wire_world.h"
 
 namespace {
@@ -21,13 +23,37 @@ void check_fields(const sluice::GenerationFields& fields, const sluice::WireLimi
     SLUICE_CHECK(id >= 0 && id < limits.vocabulary && bias >= -100 && bias <= 100);
 }
 
+// Knows one earlier response.
+class OneResponse final : public sluice::ResponseMemory {
+ public:
+  sluice::Result<std::shared_ptr<const sluice::ResponseTurn>> turn(const std::string& id) const override {
+    if (id != "resp_1") return sluice::Error{sluice::ErrorCode::kNotFound, "gone", "previous_response_id"};
+    auto turn = std::make_shared<sluice::ResponseTurn>();
+    turn->items = R"({"role":"user","content":"a"})";
+    return std::shared_ptr<const sluice::ResponseTurn>(std::move(turn));
+  }
+  std::optional<std::string> item(const std::string& id) const override {
+    if (id != "msg_1") return std::nullopt;
+    return R"({"id":"msg_1","type":"message","role":"assistant","content":"b"})";
+  }
+};
+
+void check_response(const std::string& body, const sluice::WireLimits& limits) {
+  const auto response = sluice::parse_responses_request(body, limits, OneResponse(), "1");
+  if (!response.ok()) return;
+  const int depth = limits.max_json_depth + 8;
+  SLUICE_CHECK(sluice::JsonText::check(sluice::chat_body_of(*response), depth).ok());
+  SLUICE_CHECK(sluice::JsonText::check("[" + response->input_items + "]", depth).ok());
+  SLUICE_CHECK(sluice::JsonText::check("{" + response->echo.substr(1) + "}", depth).ok());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   const sluice::WireLimits limits = sluice::testing::small_limits();
   const std::string body(reinterpret_cast<const char*>(data + 1), size - 1);
-  switch (data[0] % 4) {
+  switch (data[0] % 6) {
     case 0: {
       const auto chat = sluice::testing::chat(body);
       if (!chat.ok()) break;
@@ -44,6 +70,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     case 2:
       (void)sluice::parse_tokenize_request(body, limits).ok();
+      break;
+    case 4:
+      (void)sluice::parse_messages_request(body, limits, {}, false).ok();
+      break;
+    case 5:
+      check_response(body, limits);
       break;
     default:
       (void)sluice::parse_detokenize_request(body, limits).ok();
