@@ -170,11 +170,11 @@ Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, 
   service->dialogue = std::move(text->dialogue);
   if (options.generation_config == "auto") service->defaults = files.generation;
   WireLimits& limits = service->limits;
+  limits = options.limits;
   limits.embedding_width = static_cast<int>(files.config.width);
   service->pooling = options.pooling == "mean" ? Pooling::kMean : Pooling::kLast;
   limits.vocabulary = files.config.vocabulary;
   limits.max_model_len = service->engine->options().max_model_len;
-  limits.max_logprobs = options.max_logprobs;
   limits.max_prompt_bytes = static_cast<size_t>(limits.max_model_len) * kMaxBytesPerToken;
   service->cards = make_cards(options, limits.max_model_len);
   service->fingerprint = fmt::format("sluice-{}-{}", kVersion, computing->device);

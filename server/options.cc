@@ -121,9 +121,9 @@ void take_environment(ServeOptions& options, const Environment& environment) {
 
 // Values that arrive as text and are checked after parsing.
 struct RawOptions {
-  std::string max_model_len, kv_cache_dtype = "auto", kv_cache_memory_bytes, max_body_bytes = "32MiB",
-                             responses_store_bytes = "64MiB", download_dir, allowed_origins = "[]",
-                             allowed_methods = "[\"*\"]", allowed_headers = "[\"*\"]";
+  std::string max_model_len, kv_cache_dtype = "auto", kv_cache_memory_bytes, responses_store_bytes = "64MiB",
+                             download_dir, allowed_origins = "[]", allowed_methods = "[\"*\"]",
+                             allowed_headers = "[\"*\"]";
   bool no_prefix_caching = false;
 };
 
@@ -178,18 +178,9 @@ void add_server_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
       ->capture_default_str()
       ->check(CLI::Range(0, 86400))
       ->group(group);
-  app.add_option("--max-connections", o.listen.max_connections,
-                 "Open connections; beyond it only probes are answered, the rest "
-                 "get 503. Raise it for many idle clients.")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1'000'000))
-      ->group(group);
   app.add_option("--responses-store-bytes", raw.responses_store_bytes,
                  "Memory for finished responses of /v1/responses that clients may ask for again; the least "
                  "asked for go first.")
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--max-body-bytes", raw.max_body_bytes, "Largest request body; larger ones get 413.")
       ->capture_default_str()
       ->group(group);
   app.add_option("--io-threads", o.io_threads,
@@ -243,10 +234,6 @@ void add_model_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
   app.add_option("--revision", o.revision, "Branch, tag or commit of a model from the Hub. Default: main.")
       ->group(group);
   app.add_option("--download-dir", raw.download_dir, "Where downloads are kept. Default: the Hub's cache.")
-      ->group(group);
-  app.add_option("--max-logprobs", o.max_logprobs, "Most log probabilities per token a request may ask for.")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1000))
       ->group(group);
 }
 
@@ -345,9 +332,7 @@ Status finish(ServeOptions& o, const RawOptions& raw) {
                   parse_bytes("--kv-cache-memory-bytes", raw.kv_cache_memory_bytes));
   }
   SLUICE_ASSIGN(o.responses_store_bytes, parse_bytes("--responses-store-bytes", raw.responses_store_bytes));
-  SLUICE_ASSIGN(o.listen.limits.max_body_bytes, parse_bytes("--max-body-bytes", raw.max_body_bytes));
-  o.listen.max_buffered_body_bytes =
-      std::max(o.listen.max_buffered_body_bytes, 2 * o.listen.limits.max_body_bytes);
+  finish_limits(o.listen);
   o.engine.enable_prefix_caching = !raw.no_prefix_caching;
   if (!raw.download_dir.empty()) {
     o.repository.cache_directory = raw.download_dir;
@@ -420,6 +405,7 @@ ParsedOptions parse_serve_options(int argc, const char* const* argv, const Envir
   add_tls_flags(app, options.tls);
   add_model_flags(app, options, raw);
   add_engine_flags(app, options, raw);
+  add_limit_flags(app, options.listen, options.limits);
   add_log_flags(app, options);
   ParsedOptions parsed;
   try {

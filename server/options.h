@@ -12,6 +12,7 @@
 #include "models/repository.h"
 #include "server/net/http_client.h"
 #include "server/net/listener.h"
+#include "server/wire/generation_fields.h"
 
 namespace sluice {
 
@@ -32,11 +33,12 @@ struct ServeOptions {
   int shutdown_timeout_s = 30;
   int io_threads = 0;         // 0: one per 32 CPUs
   int tokenizer_threads = 0;  // 0: one per 8 CPUs
-  int max_logprobs = 20;
+  bool trust_request_chat_template = false;
   size_t responses_store_bytes = size_t{64} << 20;
 
   EngineOptions engine;
   BackendOptions backend;
+  WireLimits limits;     // what depends on the model is filled in when it is loaded
   ListenOptions listen;  // its `tls` is made of `tls` by main
   TlsOptions tls;
   RepositoryOptions repository;

@@ -11,5 +11,8 @@ class App;
 namespace sluice {
 
 void add_tls_flags(CLI::App& app, TlsOptions& tls);
+void add_limit_flags(CLI::App& app, ListenOptions& listen, WireLimits& wire);
+// After parsing: a limit that holds others is not below them.
+void finish_limits(ListenOptions& listen);
 
 }  // namespace sluice

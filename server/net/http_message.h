@@ -61,11 +61,12 @@ struct HttpFault {
   std::string message;
 };
 
+// Of one request; each is a flag of its name (server/options_door).
 struct HttpLimits {
-  size_t max_request_line_bytes = 8192;
-  size_t max_header_bytes = 32768;  // request line, headers and trailers together
-  size_t max_header_count = 100;
-  size_t max_body_bytes = size_t{32} << 20;
+  size_t max_request_line_bytes = 8192;      // beyond it 414
+  size_t max_header_bytes = 32768;           // request line, headers and trailers together; beyond it 431
+  size_t max_header_count = 100;             // 431
+  size_t max_body_bytes = size_t{32} << 20;  // 413
 };
 
 // "Not Found" for 404; "Unknown" for what we never send.

@@ -169,9 +169,11 @@ size_t RequestParser::feed_line(std::string_view bytes) {
   const size_t take = end == std::string_view::npos ? bytes.size() : end + 1;
   if (line_.size() + take > line_limit()) {
     if (part_ == Part::kRequestLine)
-      fail(414, "The request line is longer than this server accepts.");
+      fail(414, "The request line is longer than the " + std::to_string(limits_.max_request_line_bytes) +
+                    " bytes that this server accepts (--max-request-line-bytes).");
     else if (part_ == Part::kHeaders || part_ == Part::kTrailers)
-      fail(431, "The headers are larger than this server accepts.");
+      fail(431, "The headers are larger than the " + std::to_string(limits_.max_header_bytes) +
+                    " bytes that this server accepts (--max-header-bytes).");
     else
       fail(400, "A chunk of the body is not framed as RFC 9112 says.");
     return take;
@@ -276,7 +278,8 @@ bool RequestParser::take_target(std::string_view target) {
 
 bool RequestParser::take_header(std::string_view line, bool keep) {
   if (++header_count_ > limits_.max_header_count) {
-    fail(431, "The request has more headers than this server accepts.");
+    fail(431, "The request has more than the " + std::to_string(limits_.max_header_count) +
+                  " headers that this server accepts (--max-header-count).");
     return false;
   }
   const size_t colon = line.find(':');
@@ -321,7 +324,7 @@ void RequestParser::end_headers() {
     body_left_ = std::stoull(value);
     if (body_left_ > limits_.max_body_bytes) {
       return fail(413, "The body has " + value + " bytes; this server accepts at most " +
-                           std::to_string(limits_.max_body_bytes) + ".");
+                           std::to_string(limits_.max_body_bytes) + " (--max-body-bytes).");
     }
   }
   request_.keep_alive = request_.minor_version == 1;
@@ -364,7 +367,7 @@ void RequestParser::take_chunk_size(std::string_view line) {
   }
   if (size > limits_.max_body_bytes || request_.body.size() + size > limits_.max_body_bytes) {
     return fail(413, "The body is larger than the " + std::to_string(limits_.max_body_bytes) +
-                         " bytes that this server accepts.");
+                         " bytes that this server accepts (--max-body-bytes).");
   }
   body_left_ = size;
   part_ = size == 0 ? Part::kTrailers : Part::kChunkBytes;

@@ -34,6 +34,9 @@ struct ListenOptions {
   size_t max_buffered_body_bytes = size_t{256} << 20;  // of all request bodies that are being read or used
   size_t max_unsent_bytes = size_t{1}
                             << 20;  // of one answer's pieces; a client that reads slower is cancelled
+  // Of requests behind the one that runs: a connection has one answer at a time (HTTP/1.1). Beyond it, it
+  // ends with the running answer.
+  size_t max_pipelined_bytes = size_t{256} << 10;
   std::chrono::milliseconds idle_timeout{75000};   // between requests of a connection
   std::chrono::milliseconds head_timeout{10000};   // from a request's first byte to its last header
   std::chrono::milliseconds body_timeout{30000};   // without a byte of the body

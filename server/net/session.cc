@@ -24,7 +24,6 @@ using std::chrono::steady_clock;
 namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
-constexpr size_t kMaxReadAheadBytes = size_t{256} << 10;
 constexpr size_t kReadBytes = size_t{64} << 10;
 constexpr milliseconds kLinger{1000};
 constexpr size_t kMaxLingerBytes = size_t{4} << 20;
@@ -104,7 +103,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     auto readiness = tcp::socket::wait_read;
     size_t lingered = 0;
     while (!cut_) {
-      const bool full = ahead_.size() >= kMaxReadAheadBytes;
+      const bool full = ahead_.size() >= shared_->options.max_pipelined_bytes;
       if (full && !answering_ && !lingering_) {
         room_.expires_at(steady_clock::time_point::max());
         co_await room_.async_wait(kToken);
@@ -215,7 +214,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     cross_origin_ = cross_origin_headers(options.cross_origin, request);
     close_after_ = !request.keep_alive || shared_->draining;
     if (timed_out_) {
-      const HttpFault fault{408, "The request's headers did not arrive in time."};
+      const HttpFault fault{408, "The request's headers did not arrive in time (--head-timeout)."};
       co_await refuse(fault);
       co_return;
     }
@@ -264,7 +263,10 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     if (!match.route->always_answered && shared_->connections > options.max_connections) {
       close_after_ = true;
       HttpResponse response =
-          options.render_fault({503, "The server has all the connections it wants; try again soon."}, path_);
+          options.render_fault({503,
+                                "The server has all the connections it wants (--max-connections); try again "
+                                "soon."},
+                               path_);
       response.headers.add("Retry-After", "1");
       return response;
     }
@@ -284,7 +286,9 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
         consume();
         deadline = steady_clock::now() + options.body_timeout;
         if (!hold_body(parser_.request().body.size())) {
-          const HttpFault fault{503, "The server holds as many request bodies as it wants; try again soon."};
+          const HttpFault fault{503,
+                                "The server holds as many bytes of request bodies as it wants "
+                                "(--max-buffered-body-bytes); try again soon."};
           co_await refuse(fault);
           co_return false;
         }
@@ -296,7 +300,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
       }
       const bool news = co_await wait_news(deadline);
       if (!news && steady_clock::now() >= deadline) {
-        const HttpFault fault{408, "The request's body did not arrive in time."};
+        const HttpFault fault{408, "The request's body did not arrive in time (--body-timeout)."};
         co_await refuse(fault);
         co_return false;
       }

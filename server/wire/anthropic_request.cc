@@ -167,7 +167,8 @@ void translate_messages(RequestFields& fields, const WireLimits& limits, std::st
   }
   if (messages->element_count(static_cast<size_t>(limits.max_messages) + 1) >
       static_cast<size_t>(limits.max_messages)) {
-    return fields.fail("messages", fmt::format("'messages' has more than {} messages.", limits.max_messages));
+    return fields.fail("messages", fmt::format("'messages' has more than {} messages (--max-messages).",
+                                               limits.max_messages));
   }
   int index = 0;
   messages->for_each([&](JsonText element) {

@@ -157,7 +157,8 @@ Conversation read_messages(RequestFields& fields, const WireLimits& limits, cons
   int index = 0;
   messages->for_each([&](JsonText element) {
     if (index == limits.max_messages) {
-      fields.fail("messages", fmt::format("'messages' has more than {} messages.", limits.max_messages));
+      fields.fail("messages",
+                  fmt::format("'messages' has more than {} messages (--max-messages).", limits.max_messages));
       return false;
     }
     auto message = RequestFields::of(element, fmt::format("messages[{}].", index++), 64);
@@ -210,7 +211,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const WireLimits& 
   if (request.fields.max_tokens && *request.fields.max_tokens < 1)
     fields.fail("max_tokens", "'max_tokens' must be at least 1.");
   const bool logprobs = fields.boolean("logprobs").value_or(false);
-  const auto top = fields.integer("top_logprobs", 0, limits.max_logprobs);
+  const auto top = fields.integer("top_logprobs", 0, {limits.max_logprobs, "--max-logprobs"});
   if (top && *top > 0 && !logprobs)
     fields.fail("top_logprobs", "'top_logprobs' needs 'logprobs' to be true.");
   if (logprobs) request.fields.logprobs = static_cast<int>(top.value_or(0));

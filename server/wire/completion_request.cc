@@ -34,7 +34,8 @@ void read_prompts(RequestFields& fields, std::string_view name, const WireLimits
   }
   prompt->for_each([&](JsonText element) {
     if (prompts.size() == static_cast<size_t>(limits.max_prompts)) {
-      fields.fail(name, fmt::format("'{}' has more than {} prompts.", name, limits.max_prompts));
+      fields.fail(name,
+                  fmt::format("'{}' has more than {} prompts (--max-prompts).", name, limits.max_prompts));
     } else if (element.kind() != first) {
       fields.fail(name, shapes);
     } else if (element.kind() == Kind::kString) {
@@ -69,7 +70,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   request.fields = read_generation_fields(fields, limits);
   if (!request.fields.max_tokens) request.fields.max_tokens = kDefaultMaxTokens;
   if (*request.fields.max_tokens < 1) fields.fail("max_tokens", "'max_tokens' must be at least 1.");
-  if (const auto logprobs = fields.integer("logprobs", 0, limits.max_logprobs)) {
+  if (const auto logprobs = fields.integer("logprobs", 0, {limits.max_logprobs, "--max-logprobs"})) {
     request.fields.logprobs = static_cast<int>(*logprobs);
   }
   if (request.fields.min_tokens > *request.fields.max_tokens) {
@@ -82,7 +83,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   if (!fields.string("suffix", static_cast<size_t>(-1)).value_or("").empty()) {
     fields.fail("suffix", "'suffix' is not served; leave it out.");
   }
-  if (const auto best_of = fields.integer("best_of", 1, limits.max_n);
+  if (const auto best_of = fields.integer("best_of", 1, {limits.max_n, "--max-n"});
       best_of && *best_of != request.fields.n) {
     fields.fail("best_of", "'best_of' must equal 'n'; other values are not served.");
   }
@@ -94,7 +95,8 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   const auto choices = static_cast<int64_t>(request.prompts.size()) * request.fields.n;
   if (choices > limits.max_choices) {
     return invalid_argument(
-        "n", fmt::format("{} prompts times n = {} are more than the {} choices one request may ask for.",
+        "n", fmt::format("{} prompts times n = {} are more than the {} choices one request may ask for "
+                         "(--max-choices).",
                          request.prompts.size(), request.fields.n, limits.max_choices));
   }
   SLUICE_TRY(check_prompts("prompt", request.prompts, request.add_special_tokens, limits));

@@ -30,7 +30,8 @@ void read_stop(RequestFields& fields, const WireLimits& limits, std::vector<std:
       return false;
     }
     if (stop.size() == static_cast<size_t>(limits.max_stop_strings)) {
-      fields.fail("stop", fmt::format("'stop' has more than {} strings.", limits.max_stop_strings));
+      fields.fail("stop", fmt::format("'stop' has more than {} strings (--max-stop-strings).",
+                                      limits.max_stop_strings));
       return false;
     }
     std::string one = text.string();
@@ -161,7 +162,7 @@ GenerationFields read_generation_fields(RequestFields& fields, const WireLimits&
   }
   out.presence_penalty = read_float(fields, "presence_penalty", -2, 2).value_or(0);
   out.frequency_penalty = read_float(fields, "frequency_penalty", -2, 2).value_or(0);
-  out.n = static_cast<int>(fields.integer("n", 1, limits.max_n).value_or(1));
+  out.n = static_cast<int>(fields.integer("n", 1, {limits.max_n, "--max-n"}).value_or(1));
   if (const auto seed =
           fields.integer("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())) {
     out.seed = static_cast<uint64_t>(*seed);

@@ -15,20 +15,21 @@
 
 namespace sluice {
 
-// Bounds on what one request may ask for. Everything that could cost memory or time has one.
+// Bounds on what one request may ask for. Everything that could cost memory or time has one. Those with a
+// flag are the owner's to move (server/options_door).
 struct WireLimits {
-  int max_json_depth = 64;
-  int max_n = 128;
-  int max_prompts = 1024;  // of one completions request
-  int max_choices = 1024;  // prompts times n
-  int max_messages = 16384;
-  int max_stop_strings = 16;
+  int max_json_depth = 64;       // --max-json-depth
+  int max_n = 128;               // --max-n
+  int max_prompts = 1024;        // --max-prompts: of one completions, embeddings, score or rerank request
+  int max_choices = 1024;        // --max-choices: prompts times n
+  int max_messages = 16384;      // --max-messages: of one conversation
+  int max_stop_strings = 16;     // --max-stop-strings
   size_t max_stop_bytes = 1024;  // each
   int max_stop_token_ids = 256;
   int max_logit_bias = 1024;
   int max_bad_words = 256;
   size_t max_bad_word_bytes = 256;  // each
-  int max_logprobs = 20;
+  int max_logprobs = 20;            // --max-logprobs
   int max_tools = 256;
   size_t max_tool_name_bytes = 64;
   size_t max_tools_bytes = size_t{256} << 10;    // all of them

@@ -100,7 +100,8 @@ Result<JsonText> JsonText::check(std::string_view text, int max_depth) {
   if (trim(text).empty()) return invalid_argument("", "The body is empty; send a JSON object.");
   const bool ok = json::sax_parse(text.begin(), text.end(), &check);
   if (check.too_deep) {
-    return invalid_argument("", "The JSON nests deeper than " + std::to_string(max_depth) + " levels.");
+    return invalid_argument(
+        "", "The JSON nests deeper than " + std::to_string(max_depth) + " levels (--max-json-depth).");
   }
   if (!ok) {
     return invalid_argument("", "The body is not valid JSON (at byte " +

@@ -44,7 +44,8 @@ std::vector<std::string> read_texts(RequestFields& fields, std::string_view name
   size_t bytes = 0;
   value->for_each([&](JsonText element) {
     if (texts.size() == static_cast<size_t>(limits.max_prompts)) {
-      fields.fail(name, fmt::format("'{}' has more than {} texts.", name, limits.max_prompts));
+      fields.fail(name,
+                  fmt::format("'{}' has more than {} texts (--max-prompts).", name, limits.max_prompts));
       return false;
     }
     auto text = read_text(fields, name, element);

@@ -61,6 +61,18 @@ std::optional<int64_t> RequestFields::integer(std::string_view name, int64_t low
   return whole;
 }
 
+std::optional<int64_t> RequestFields::integer(std::string_view name, int64_t lowest, MovableBound bound) {
+  const auto value = typed(name, JsonText::Kind::kNumber);
+  if (!value) return std::nullopt;
+  const std::optional<int64_t> whole = value->integer();
+  if (!whole || *whole < lowest || *whole > bound.highest) {
+    fail(name, fmt::format("'{}' must be an integer from {} to {} ({}).", full_name(name), lowest,
+                           bound.highest, bound.flag));
+    return std::nullopt;
+  }
+  return whole;
+}
+
 std::optional<double> RequestFields::number(std::string_view name, double lowest, double highest) {
   const auto value = typed(name, JsonText::Kind::kNumber);
   if (!value) return std::nullopt;

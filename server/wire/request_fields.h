@@ -12,6 +12,12 @@
 
 namespace sluice {
 
+// A bound that the server's owner may move, and the flag that moves it: told to who passes it.
+struct MovableBound {
+  int64_t highest;
+  std::string_view flag;
+};
+
 class RequestFields {
  public:
   // `path` goes before the names in messages ("messages[2]."). kInvalidArgument when `object` is not an
@@ -20,6 +26,7 @@ class RequestFields {
 
   std::optional<bool> boolean(std::string_view name);
   std::optional<int64_t> integer(std::string_view name, int64_t lowest, int64_t highest);
+  std::optional<int64_t> integer(std::string_view name, int64_t lowest, MovableBound bound);
   std::optional<double> number(std::string_view name, double lowest, double highest);
   std::optional<std::string> string(std::string_view name, size_t max_bytes);
   std::optional<JsonText> object(std::string_view name);

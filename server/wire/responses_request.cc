@@ -210,7 +210,7 @@ void translate_reasoning(RequestFields& fields, std::string& out, std::string& e
 
 void translate_logprobs(RequestFields& fields, const WireLimits& limits, std::string& out,
                         std::string& echo) {
-  const auto top = fields.integer("top_logprobs", 0, limits.max_logprobs);
+  const auto top = fields.integer("top_logprobs", 0, {limits.max_logprobs, "--max-logprobs"});
   bool asked = top && *top > 0;
   if (const auto include = fields.array("include")) {
     include->for_each([&](JsonText element) {
@@ -258,7 +258,8 @@ void translate_items(RequestFields& fields, const WireLimits& limits, const Resp
     int index = 0;
     input->for_each([&](JsonText item) {
       if (index == limits.max_messages)
-        fields.fail("input", fmt::format("'input' has more than {} items.", limits.max_messages));
+        fields.fail("input",
+                    fmt::format("'input' has more than {} items (--max-messages).", limits.max_messages));
       else
         items.add(fields, item, place_of(index++));
       return fields.ok();

@@ -35,6 +35,61 @@ TEST(ServeOptions, take_tls_files_and_refuse_half_of_them) {
   EXPECT_FALSE(parse({"m.gguf", "--ssl-certfile", "c.pem", "--ssl-cert-reqs", "3"}).options.has_value());
 }
 
+TEST(ServeOptions, take_every_limit) {
+  using std::chrono::milliseconds;
+  const auto parsed = parse({"m.gguf",
+                             "--max-body-bytes=1MiB",
+                             "--max-buffered-body-bytes=8M",
+                             "--max-request-line-bytes=1000",
+                             "--max-header-bytes=16KiB",
+                             "--max-header-count=50",
+                             "--max-connections=9",
+                             "--max-pipelined-bytes=8192",
+                             "--max-unsent-bytes=64K",
+                             "--idle-timeout=5",
+                             "--head-timeout=0.25",
+                             "--body-timeout=6",
+                             "--write-timeout=7.5",
+                             "--max-json-depth=10",
+                             "--max-messages=11",
+                             "--max-stop-strings=12",
+                             "--max-n=13",
+                             "--max-logprobs=14",
+                             "--max-prompts=15",
+                             "--max-choices=16"});
+  ASSERT_TRUE(parsed.options.has_value()) << parsed.text;
+  const ListenOptions& listen = parsed.options->listen;
+  EXPECT_EQ(listen.limits.max_body_bytes, size_t{1} << 20);
+  EXPECT_EQ(listen.max_buffered_body_bytes, size_t{8} << 20);
+  EXPECT_EQ(listen.limits.max_request_line_bytes, 1000U);
+  EXPECT_EQ(listen.limits.max_header_bytes, 16384U);
+  EXPECT_EQ(listen.limits.max_header_count, 50U);
+  EXPECT_EQ(listen.max_connections, 9);
+  EXPECT_EQ(listen.max_pipelined_bytes, 8192U);
+  EXPECT_EQ(listen.max_unsent_bytes, 65536U);
+  EXPECT_EQ(listen.idle_timeout, milliseconds(5000));
+  EXPECT_EQ(listen.head_timeout, milliseconds(250));
+  EXPECT_EQ(listen.body_timeout, milliseconds(6000));
+  EXPECT_EQ(listen.write_timeout, milliseconds(7500));
+  const WireLimits& wire = parsed.options->limits;
+  EXPECT_EQ(wire.max_json_depth, 10);
+  EXPECT_EQ(wire.max_messages, 11);
+  EXPECT_EQ(wire.max_stop_strings, 12);
+  EXPECT_EQ(wire.max_n, 13);
+  EXPECT_EQ(wire.max_logprobs, 14);
+  EXPECT_EQ(wire.max_prompts, 15);
+  EXPECT_EQ(wire.max_choices, 16);
+}
+
+TEST(ServeOptions, keep_limits_that_hold_others_above_them) {
+  const auto parsed = parse({"m.gguf", "--max-body-bytes=1G", "--h11-max-incomplete-event-size", "4096",
+                             "--h11-max-header-count", "256"});
+  ASSERT_TRUE(parsed.options.has_value()) << parsed.text;
+  EXPECT_EQ(parsed.options->listen.max_buffered_body_bytes, size_t{1} << 30);
+  EXPECT_EQ(parsed.options->listen.limits.max_request_line_bytes, 4096U);
+  EXPECT_EQ(parsed.options->listen.limits.max_header_count, 256U);
+}
+
 TEST(ServeOptions, take_vllms_flags) {
   const auto parsed = parse({"org/name",
                              "--host",
@@ -87,6 +142,14 @@ TEST(ServeOptions, tell_what_is_wrong_with_a_flag) {
                                              {"--scheduling-policy", "lifo"},
                                              {"--log-level", "loud"},
                                              {"--shutdown-timeout", "-1"},
+                                             {"--max-body-bytes", "0"},
+                                             {"--max-header-bytes", "10"},
+                                             {"--max-pipelined-bytes", "some"},
+                                             {"--idle-timeout", "0"},
+                                             {"--head-timeout", "soon"},
+                                             {"--max-json-depth", "1000"},
+                                             {"--max-n", "0"},
+                                             {"--max-stop-strings", "-1"},
                                              {"--api-key", ""}}) {
     std::vector<const char*> arguments = {"m"};
     arguments.insert(arguments.end(), flags.begin(), flags.end());

@@ -180,6 +180,25 @@ TEST(RequestParser, keeps_its_limits) {
   EXPECT_EQ(fault_of(chunked + "0\r\n" + "X: " + std::string(200, 'a') + "\r\n\r\n", limits), 431);
 }
 
+TEST(RequestParser, names_the_limit_and_its_flag) {
+  HttpLimits limits;
+  limits.max_request_line_bytes = 64;
+  limits.max_header_bytes = 200;
+  limits.max_header_count = 2;
+  limits.max_body_bytes = 10;
+  const std::string head = "POST / HTTP/1.1\r\n" + kHost;
+  for (const auto& [bytes, bound, flag] : std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"GET /" + std::string(64, 'a') + " HTTP/1.1\r\n", "64 bytes", "--max-request-line-bytes"},
+           {head + "X: " + std::string(200, 'a') + "\r\n", "200 bytes", "--max-header-bytes"},
+           {head + "A: 1\r\nB: 1\r\nC: 1\r\n\r\n", "2 headers", "--max-header-count"},
+           {head + "Content-Length: 11\r\n\r\n", "at most 10", "--max-body-bytes"},
+           {head + "Transfer-Encoding: chunked\r\n\r\nb\r\n", "10 bytes", "--max-body-bytes"}}) {
+    const std::string message = parse(bytes, limits).fault.message;
+    EXPECT_NE(message.find(bound), std::string::npos) << message;
+    EXPECT_NE(message.find("(" + flag + ")"), std::string::npos) << message;
+  }
+}
+
 TEST(RequestParser, expects_100_continue_only) {
   EXPECT_TRUE(parse("POST / HTTP/1.1\r\n" + kHost + "Expect: 100-continue\r\nContent-Length: 1\r\n\r\n")
                   .request.expects_continue);
