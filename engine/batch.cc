@@ -42,10 +42,12 @@ const RunnerStep& Batch::build(const Plan& plan, std::function<void()> await_mas
     fill_table_row(i, *item.sequence);
     if (item.sequence->request.pooling != Pooling::kNone) {
       append_pooled(item);
-    } else if (item.samples) {
+    } else {
+      append_scored(item);
+      if (!item.samples) continue;
       sample_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
       append_sampling(*item.sequence);
-      sampled_.push_back(item.sequence);
+      sampled_.push_back({item.sequence, false});
     }
   }
   step_.batch = {.token_ids = token_ids_,
@@ -101,6 +103,17 @@ void Batch::ban_bad_tokens(Sequence& s) {
     const std::span<const int32_t> before = std::span(bad).first(bad.size() - 1);
     if (before.size() <= output.size() && std::ranges::equal(before, output.last(before.size())))
       s.banned.push_back(bad.back());
+  }
+}
+
+void Batch::append_scored(const PlanItem& item) {
+  const Sequence& s = *item.sequence;
+  const int32_t first_row = static_cast<int32_t>(token_ids_.size()) - item.count;
+  for (int32_t i = item.scored_first; i < item.scored_first + item.scored; ++i) {
+    sample_rows_.push_back(first_row + i - item.first);
+    sampling_.push_back(
+        {.logprobs = s.request.sampling.prompt_logprobs, .given = s.tokens[static_cast<size_t>(i) + 1]});
+    sampled_.push_back({item.sequence, true});
   }
 }
 

@@ -26,8 +26,12 @@ class Batch {
   // The step for `plan`; valid until the next build. Its sampling rows see the sequences' own tokens, which
   // must not change before the step has been collected.
   const RunnerStep& build(const Plan& plan, std::function<void()> await_masks = {});
-  // Which sequences the sampled tokens belong to, in order.
-  const std::vector<Sequence*>& sampled() const { return sampled_; }
+  // What the sampled tokens belong to, in order: a sequence's next one, or a score of its prompt.
+  struct Sampled {
+    Sequence* sequence = nullptr;
+    bool of_prompt = false;
+  };
+  const std::vector<Sampled>& sampled() const { return sampled_; }
   // Whose hidden states they are, in order: `rows` of each, the last of its prompt among them when `ends`.
   struct Pooled {
     Sequence* sequence = nullptr;
@@ -44,6 +48,7 @@ class Batch {
   };
   void append_tokens(const PlanItem& item);
   void fill_table_row(size_t row, const Sequence& sequence);
+  void append_scored(const PlanItem& item);
   void append_sampling(Sequence& sequence);
   static void ban_bad_tokens(Sequence& sequence);
   void append_pooled(const PlanItem& item);
@@ -55,7 +60,7 @@ class Batch {
   std::unique_ptr<int32_t[]> block_table_;  // untouched rows cost no memory
   std::vector<Row> rows_;
   std::vector<SamplingRow> sampling_;
-  std::vector<Sequence*> sampled_;
+  std::vector<Sampled> sampled_;
   std::vector<Pooled> pooled_;
   RunnerStep step_;
 };

@@ -141,7 +141,13 @@ void EngineCore::complete(Clock::time_point now, double step_seconds) {
   ++steps_;
   scheduler_.complete();
   plan_ = nullptr;
-  for (size_t i = 0; i < sampled_.size(); ++i) append_token(*batch_.sampled()[i], sampled_[i], now);
+  for (size_t i = 0; i < sampled_.size(); ++i) {
+    const Batch::Sampled& row = batch_.sampled()[i];
+    if (row.of_prompt)
+      row.sequence->prompt_logprobs.push_back(sampled_[i]);
+    else
+      append_token(*row.sequence, sampled_[i], now);
+  }
   std::span<const float> hidden = runner_->hidden();
   for (const Batch::Pooled& pooled : batch_.pooled()) {
     const auto size = static_cast<size_t>(pooled.rows) * static_cast<size_t>(runner_->facts().width);
@@ -173,11 +179,13 @@ void EngineCore::append_token(Sequence& s, const SampledToken& sampled, Clock::t
   SampledToken token = sampled;
   token.id = s.thinking.next(s.request.thinking, s.output(), sampled.id);
   if (token.id != sampled.id) token.logprob = 0;  // it was certain
-  if (s.generated() == 0) s.first_token = now;
+  const bool first = s.generated() == 0;
+  if (first) s.first_token = now;
   const int32_t id = token.id;
   s.tokens.push_back(id);
   ++generation_tokens_;
   TokenEvent event = event_of(s);
+  if (first) event.prompt_logprobs = std::move(s.prompt_logprobs);
   event.tokens.push_back(std::move(token));
   if (s.constraint_failed) {
     event.tokens.clear();

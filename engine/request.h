@@ -30,6 +30,7 @@ struct SamplingParams {
   float frequency_penalty = 0.0F;
   uint64_t seed = 0;                    // already chosen: the caller draws one when the client gave none
   int logprobs = -1;                    // -1 none; 0 the chosen token's; n and the n most likely
+  int prompt_logprobs = -1;             // the same of each prompt token but the first
   int max_tokens = 0;                   // >= 1; the caller has filled in the default
   int min_tokens = 0;                   // stop ids are banned before this many
   bool ignore_eos = false;              // eos_ids do not end the answer; stop_token_ids still do
@@ -73,7 +74,8 @@ struct TokenEvent {
   int prompt_tokens = 0;
   int cached_tokens = 0;  // prompt tokens found in the prefix cache
   int completion_tokens = 0;
-  std::vector<float> embedding;  // [E], not normalised; in the last event of a pooled request
+  std::vector<SampledToken> prompt_logprobs;  // in the first event, when asked for: of tokens 1, 2, …
+  std::vector<float> embedding;               // [E], not normalised; in the last event of a pooled request
   Clock::time_point first_scheduled, first_token, finished;
 };
 

@@ -31,6 +31,7 @@ Status check_sampling(const SamplingParams& p, int vocabulary) {
   SLUICE_TRY(within("presence_penalty", p.presence_penalty, -1e3, 1e3));
   SLUICE_TRY(within("frequency_penalty", p.frequency_penalty, -1e3, 1e3));
   SLUICE_TRY(within("logprobs", p.logprobs, -1, vocabulary));
+  SLUICE_TRY(within("prompt_logprobs", p.prompt_logprobs, -1, vocabulary));
   if (p.max_tokens < 1) {
     return invalid_argument("max_tokens",
                             sentence("max_tokens is ", p.max_tokens, "; it must be at least 1."));

@@ -74,6 +74,7 @@ const Plan& Scheduler::plan(int prefill_limit) {
   plan_open_ = true;
   plan_.items.clear();
   plan_.tokens = plan_.prefill_tokens = plan_.decode_sequences = 0;
+  extra_rows_ = 0;
 
   const bool enough_blocks = plan_decodes();
   int prefill_left = options_.budget_tokens - plan_.tokens;
@@ -117,7 +118,7 @@ void Scheduler::plan_prefills(int& prefill_left) {
   for (Sequence* s : running_) {
     if (prefill_left == 0) return;
     if (s->uncomputed() == 0) continue;  // decodes in this plan
-    const int32_t count = std::min(s->uncomputed(), prefill_left);
+    const int32_t count = within_rows(*s, std::min(s->uncomputed(), prefill_left));
     prefill_left -= count;
     plan_.prefill_tokens += count;
     schedule(*s, count);
@@ -128,7 +129,7 @@ void Scheduler::admit_waiting(int& prefill_left) {
   Sequence* blocked_head = nullptr;
   int misfits = 0;
   for (auto next = waiting_.begin(); next != waiting_.end();) {
-    if (prefill_left == 0 || static_cast<int>(running_.size()) >= options_.max_running) return;
+    if (prefill_left == 0 || static_cast<int>(running_.size()) + extra_rows_ >= options_.max_running) return;
     Sequence& s = **next;
     if (!try_admit(s)) {
       if (blocked_head == nullptr) blocked_head = &s;
@@ -139,7 +140,7 @@ void Scheduler::admit_waiting(int& prefill_left) {
     next = waiting_.erase(next);
     running_.insert(std::ranges::upper_bound(running_, s.rank, {}, [](const Sequence* r) { return r->rank; }),
                     &s);
-    const int32_t count = std::min(s.uncomputed(), prefill_left);
+    const int32_t count = within_rows(s, std::min(s.uncomputed(), prefill_left));
     prefill_left -= count;
     plan_.prefill_tokens += count;
     schedule(s, count);
@@ -180,7 +181,7 @@ bool Scheduler::try_admit(Sequence& s) {
 // The last token is always computed anew: its logits are what the step is for.
 void Scheduler::find_prefix(const Sequence& s, PrefixChain& chain) {
   found_.clear();
-  if (!options_.prefix_caching || s.request.pooling == Pooling::kMean) return;
+  if (!options_.prefix_caching || s.request.pooling == Pooling::kMean || s.unscored() > 0) return;
   const int32_t whole_blocks = (s.length() - 1) / options_.block_tokens;
   for (int32_t i = 0; i < whole_blocks; ++i) {
     const int32_t block = cache_.find(chain, block_tokens(s, i));
@@ -200,9 +201,25 @@ void Scheduler::count_admission(Sequence& s) {
   counts_.prefix_cache_hits += static_cast<uint64_t>(s.cached_tokens);
 }
 
+// As many of the next `count` tokens as there are rows of logits for; at least one: its own row is kept free.
+int32_t Scheduler::within_rows(const Sequence& s, int32_t count) const {
+  if (s.unscored() == 0) return count;
+  const int32_t begin = std::max(s.computed, s.scored);
+  const int32_t scored = std::min(s.computed + count, s.prompt_length - 1) - begin;
+  const int32_t rows = 1 + options_.max_running - static_cast<int32_t>(running_.size()) - extra_rows_;
+  const int32_t samples = count == s.uncomputed() ? 1 : 0;
+  return scored + samples <= rows ? count : begin - s.computed + rows;
+}
+
 void Scheduler::schedule(Sequence& s, int32_t count) {
-  plan_.items.push_back(
-      {.sequence = &s, .first = s.computed, .count = count, .samples = count == s.uncomputed()});
+  PlanItem item{.sequence = &s, .first = s.computed, .count = count, .samples = count == s.uncomputed()};
+  if (s.unscored() > 0) {
+    item.scored_first = std::max(s.computed, s.scored);
+    item.scored = std::max(0, std::min(s.computed + count, s.prompt_length - 1) - item.scored_first);
+    s.scored += item.scored;
+    extra_rows_ += std::max(0, item.scored + (item.samples ? 1 : 0) - 1);
+  }
+  plan_.items.push_back(item);
   plan_.tokens += count;
   s.computed += count;
   make_findable(s);

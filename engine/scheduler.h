@@ -10,6 +10,9 @@
 // is never preempted and whatever was submitted fits alone, some sequence always advances and every sequence
 // is at some time the first.
 //
+// A step yields at most max_running rows of logits: one for each sequence that goes on, the rest for prompt
+// tokens that are to be scored.
+//
 // A block is findable by others as soon as the step that computes it is planned: a step stores all its keys
 // and values before it reads any, and steps run in order. So of equal prompts that arrive together only one
 // is computed.
@@ -42,7 +45,8 @@ struct PlanItem {
   Sequence* sequence = nullptr;
   int32_t first = 0;
   int32_t count = 0;
-  bool samples = false;  // its last known token is among them: the step yields its next one
+  bool samples = false;                  // its last known token is among them: the step yields its next one
+  int32_t scored_first = 0, scored = 0;  // prompt tokens whose successor's log probability the step yields
 };
 
 struct Plan {
@@ -111,6 +115,7 @@ class Scheduler {
   void find_prefix(const Sequence& sequence, PrefixChain& chain);
   void count_admission(Sequence& sequence);
   void schedule(Sequence& sequence, int32_t count);
+  int32_t within_rows(const Sequence& sequence, int32_t count) const;
   void make_findable(Sequence& sequence);
   bool grow_for_decode(Sequence& sequence);
   void preempt_last();
@@ -129,6 +134,7 @@ class Scheduler {
   std::set<Sequence*, ByDeadline> deadlines_;
   Plan plan_;
   bool plan_open_ = false;
+  int extra_rows_ = 0;  // of logits, beyond the one that each running sequence may need
   std::vector<Duplicate> duplicates_;
   std::vector<int32_t> found_;  // the prefix blocks of the sequence being admitted
   SchedulerCounts counts_;

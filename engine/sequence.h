@@ -7,6 +7,7 @@
 //   length) not yet
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -40,7 +41,8 @@ struct Sequence {
   int64_t refused_headroom = -1;  // free blocks beyond the reserve when admission last failed; -1: it has not
   int bypassed = 0;               // smaller ones admitted while it stood at the head of the queue
   int preemptions = 0;
-  bool admitted = false;      // at least once
+  int32_t scored = 0;     // with prompt_logprobs: so many prompt tokens' successors are scored or launched
+  bool admitted = false;  // at least once
   int32_t cached_tokens = 0;  // of the prompt, found at the first admission
 
   std::vector<uint32_t> allowed_mask;    // of the next token; empty: all may come
@@ -49,13 +51,18 @@ struct Sequence {
   int32_t accepted = 0;                  // generated tokens the constraint was told
   bool constraint_failed = false;
   Thinking thinking;
-  std::vector<double> hidden_sum;  // with Pooling::kMean: of the prompt tokens computed so far
+  std::vector<SampledToken> prompt_logprobs;  // of prompt tokens 1, 2, … as far as they came
+  std::vector<double> hidden_sum;             // with Pooling::kMean: of the prompt tokens computed so far
 
   Clock::time_point first_scheduled, first_token;
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
   int32_t generated() const { return length() - prompt_length; }
   int32_t uncomputed() const { return length() - computed; }
+  // Prompt tokens still to be scored: their logits are needed, so no cache can stand for them.
+  int32_t unscored() const {
+    return request.sampling.prompt_logprobs < 0 ? 0 : std::max(0, prompt_length - 1 - scored);
+  }
   std::span<const int32_t> prompt() const {
     return std::span(tokens).first(static_cast<size_t>(prompt_length));
   }

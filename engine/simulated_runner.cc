@@ -41,7 +41,13 @@ int32_t draw(const SimulatedRunnerOptions& options, uint64_t digest, const Sampl
   return token;
 }
 
+float given_logprob(uint64_t digest, int32_t token) {
+  return -static_cast<float>(extend(digest, token) % 1000) / 100.0F;
+}
+
 SampledToken sampled(const SimulatedRunnerOptions& options, uint64_t digest, const SamplingRow& row) {
+  if (row.given >= 0)
+    return {.id = row.given, .logprob = given_logprob(digest, row.given), .rank = 1, .top_logprobs = {}};
   SampledToken out{.id = draw(options, digest, row)};
   if (row.logprobs < 0) return out;
   out.logprob = -0.5F;
@@ -74,6 +80,7 @@ void SimulatedRunner::launch(const RunnerStep& step) {
   SLUICE_CHECK_LE(batch.tokens(), options_.facts.max_tokens_per_step);
   SLUICE_CHECK_LE(batch.sequences(), options_.facts.max_sequences);
   SLUICE_CHECK_EQ(step.sampling.size(), batch.sample_rows.size());
+  SLUICE_CHECK_LE(batch.sample_rows.size(), static_cast<size_t>(options_.facts.max_sequences));
   last_step_seconds_ = cost_of(batch);
   step_end_ = Clock::now() +
               std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(last_step_seconds_));
@@ -157,6 +164,12 @@ std::vector<float> SimulatedRunner::expected_hidden(const SimulatedRunnerOptions
   std::vector<float> out;
   append_hidden(digest, options.facts.width, out);
   return out;
+}
+
+float SimulatedRunner::expected_logprob(std::span<const int32_t> prefix, int32_t next) {
+  uint64_t digest = kEmptyPrefix;
+  for (const int32_t token : prefix) digest = extend(digest, token);
+  return given_logprob(digest, next);
 }
 
 int32_t SimulatedRunner::expected_token(const SimulatedRunnerOptions& options,

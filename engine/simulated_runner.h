@@ -51,6 +51,8 @@ class SimulatedRunner : public ModelRunner {
   // The hidden state behind `prefix`: [facts.width].
   static std::vector<float> expected_hidden(const SimulatedRunnerOptions& options,
                                             std::span<const int32_t> prefix);
+  // What it says of `next` behind `prefix`, of a prompt.
+  static float expected_logprob(std::span<const int32_t> prefix, int32_t next);
   // What the runner answers after `prefix` (prompt and what was generated so far).
   static int32_t expected_token(const SimulatedRunnerOptions& options, std::span<const int32_t> prefix,
                                 const SamplingRow& row);

@@ -113,6 +113,7 @@ struct SamplingRow {
   uint64_t seed = 0;    // the draw is a pure function of (seed, draw_index) and the distribution
   uint64_t draw_index = 0;
   int logprobs = -1;    // -1: none; 0: of the chosen token; n: and of the n most likely. Of the raw logits.
+  int32_t given = -1;   // >= 0: nothing is drawn; this token is the chosen one (the next of a prompt)
   std::span<const int32_t> prompt_tokens;                     // for repetition_penalty; else empty
   std::span<const int32_t> output_tokens;                     // for the penalties; else empty
   std::span<const std::pair<int32_t, float>> logit_bias;      // ids within [0, V)
@@ -128,6 +129,7 @@ struct TokenLogprob {
 struct SampledToken {
   int32_t id = 0;
   float logprob = 0;                      // when asked for
+  int32_t rank = 0;                       // with SamplingRow::given: 1 + tokens with larger logits
   std::vector<TokenLogprob> top_logprobs;  // most likely first
 };
 

@@ -17,6 +17,16 @@ constexpr float kNearNats =
 
 void RowSampler::sample(std::span<float> logits, const SamplingRow& row, SampledToken& out) {
   out.top_logprobs.clear();
+  out.rank = 0;
+  if (row.given >= 0) {
+    out.id = row.given;
+    const float own = logits[static_cast<size_t>(row.given)];
+    int32_t larger = 0;
+    for (const float l : logits) larger += l > own ? 1 : 0;
+    out.rank = 1 + larger;
+    if (row.logprobs >= 0) report_logprobs(logits, row.logprobs, out);
+    return;
+  }
   const bool changes = !row.allowed_mask.empty() || !row.banned_tokens.empty() || !row.logit_bias.empty() ||
                        row.repetition_penalty != 1.0F || row.presence_penalty != 0 ||
                        row.frequency_penalty != 0;

@@ -65,6 +65,13 @@ void apply_penalties(const SamplingRow& row, std::vector<float>& logits) {
 
 SampledToken sample_row(std::span<const float> raw, const SamplingRow& row) {
   SampledToken token;
+  if (row.given >= 0) {
+    token.id = row.given;
+    const float own = raw[static_cast<size_t>(row.given)];
+    token.rank = 1 + static_cast<int32_t>(std::ranges::count_if(raw, [&](float l) { return l > own; }));
+    if (row.logprobs >= 0) report_logprobs(raw, row.logprobs, token);
+    return token;
+  }
   std::vector<float> logits(raw.begin(), raw.end());
   apply_masks_and_bias(row, logits);
   apply_penalties(row, logits);

@@ -33,7 +33,7 @@ struct ApiFloor {
   ApiOptions options;
   KeyRing keys;
   ServiceSlot slot;
-  ResponseStore responses;  // before the pools, whose jobs look into it
+  ResponseStore responses;                             // before the pools, whose jobs look into it
   std::vector<std::unique_ptr<EventSwitch>> switches;  // one per I/O thread
   std::unique_ptr<WorkPool> pool;
   std::unique_ptr<WorkPool> grammar_pool;  // one thread: new grammars wait for each other

@@ -1,6 +1,7 @@
 #include "server/api/generation.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/log.h"
 #include "server/net/io_threads.h"
@@ -172,6 +173,7 @@ void Generation::on_tokens(int index, TokenEvent&& event, Clock::time_point now)
   }
   choice.last_event = now;
   if (first) choice.cached_tokens = event.cached_tokens;
+  if (first) take_prompt(choice, event);
   take_tokens(choice, event);
   if (choice.text->stopped()) {
     choice.handle.cancel();
@@ -183,7 +185,7 @@ void Generation::on_tokens(int index, TokenEvent&& event, Clock::time_point now)
   } else if (event.finish_reason != FinishReason::kNone) {
     choice.handle.release();
     const Outcome outcome = event.finish_reason == FinishReason::kLength ? Outcome::kLength : Outcome::kStop;
-    ChoiceEnd end{finish_word(outcome)};
+    ChoiceEnd end{plan_.prompt_alone ? "length" : finish_word(outcome)};
     const auto& ids = plan_.sampling.stop_token_ids;
     if (std::find(ids.begin(), ids.end(), event.stop_token) != ids.end()) end.stop_token = event.stop_token;
     end_choice(choice, std::move(end), outcome, event.finished == Clock::time_point() ? now : event.finished);
@@ -224,7 +226,30 @@ bool Generation::abort() {
   return true;
 }
 
+void Generation::take_prompt(Choice& choice, const TokenEvent& event) {
+  const auto bytes_of = [&](int32_t id) { return service_->tokenizer->token_bytes(id); };
+  if (plan_.prompt_logprobs) {
+    for (const SampledToken& token : event.prompt_logprobs) {
+      auto& place = choice.prompt_logprobs.emplace_back();
+      place.push_back({token.id, token.rank, {bytes_of(token.id), token.logprob}});
+      for (size_t i = 0; i < token.top_logprobs.size(); ++i) {
+        const TokenLogprob& top = token.top_logprobs[i];
+        place.push_back({top.id, static_cast<int>(i) + 1, {bytes_of(top.id), top.logprob}});
+      }
+    }
+  }
+  if (!plan_.echo_logprobs) return;
+  const GenerationPlan::Prompt& prompt = plan_.prompts[static_cast<size_t>(choice.prompt)];
+  choice.logprobs.push_back({{bytes_of(prompt.first_id), std::numeric_limits<double>::quiet_NaN()}, {}});
+  for (const SampledToken& token : event.prompt_logprobs) {
+    choice.logprobs.push_back(logprobs_of(token));
+    auto& top = choice.logprobs.back().top;  // how many were asked for there, and here
+    top.resize(std::min(top.size(), static_cast<size_t>(std::max(0, plan_.sampling.logprobs))));
+  }
+}
+
 void Generation::take_tokens(Choice& choice, const TokenEvent& event) {
+  if (plan_.prompt_alone) return;
   size_t shown = event.tokens.size();
   const bool last = event.finish_reason != FinishReason::kNone;
   // The token that ended the answer is not part of its text.
@@ -317,13 +342,15 @@ void Generation::send_delta(int index, Choice& choice) {
                               .reasoning = choice.parsed.reasoning,
                               .tool_calls = call_pieces(choice),
                               .token_ids = choice.token_ids,
-                              .prompt_token_ids = choice.prompt_token_ids},
+                              .prompt_token_ids = choice.prompt_token_ids,
+                              .prompt_logprobs = choice.prompt_logprobs},
                              plan_.continuous_usage ? &totals : nullptr, very_last ? &times : nullptr);
   choice.answer.clear();
   choice.parsed.clear();
   choice.logprobs.clear();
   choice.token_ids.clear();
   choice.prompt_token_ids.clear();
+  choice.prompt_logprobs.clear();
   exchange_.write(out_);  // false: the session is about to destroy this object
 }
 
@@ -347,7 +374,8 @@ void Generation::send_whole() {
                      .reasoning = std::move(choice.parsed.reasoning),
                      .tool_calls = whole_calls(choice),
                      .token_ids = std::move(choice.token_ids),
-                     .prompt_token_ids = std::move(choice.prompt_token_ids)});
+                     .prompt_token_ids = std::move(choice.prompt_token_ids),
+                     .prompt_logprobs = std::move(choice.prompt_logprobs)});
   }
   HttpResponse response;
   response.body = plan_.format->whole(whole, usage(), timings());

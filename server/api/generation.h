@@ -24,6 +24,7 @@ struct GenerationPlan {
   struct Prompt {
     std::vector<int32_t> ids;
     std::string opening_text;  // what the answer repeats first (echo)
+    int32_t first_id = 0;      // of `ids`, which move to the engine
   };
   std::vector<Prompt> prompts;  // each gives n choices
   SamplingParams sampling;      // of the first choice; the others differ in their seed
@@ -34,6 +35,9 @@ struct GenerationPlan {
   int priority = 0;
   uint64_t cache_salt = 0;
   bool return_token_ids = false;
+  bool prompt_logprobs = false;     // show them by themselves
+  bool echo_logprobs = false;       // and as those of the echoed prompt, before the answer's
+  bool prompt_alone = false;        // the one token that the engine makes at least is not shown
   std::optional<double> timeout_s;  // since the request's arrival
   std::unique_ptr<AnswerFormat> format;
   std::optional<GrammarSource> grammar;  // what every choice must match
@@ -76,8 +80,9 @@ class Generation final : public Responder,
     ParsedText parsed;                  // likewise
     std::vector<std::string> call_ids;  // of the calls begun so far
     int reasoning_tokens = 0;
-    std::vector<TokenLogprobs> logprobs;               // likewise
-    std::vector<int32_t> token_ids, prompt_token_ids;  // likewise, with return_token_ids
+    std::vector<TokenLogprobs> logprobs;                        // likewise
+    std::vector<int32_t> token_ids, prompt_token_ids;           // likewise, with return_token_ids
+    std::vector<std::vector<PromptCandidate>> prompt_logprobs;  // likewise
     std::optional<ChoiceEnd> end;
     bool submitted = false, opened = false;
     int prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
@@ -89,6 +94,7 @@ class Generation final : public Responder,
   Status submit(int index);
   void on_tokens(int index, TokenEvent&& event, Clock::time_point now) override;
   void take_tokens(Choice& choice, const TokenEvent& event);
+  void take_prompt(Choice& choice, const TokenEvent& event);
   void take_text(Choice& choice, std::string_view text);
   std::span<const ToolCallPiece> call_pieces(Choice& choice);
   std::vector<ToolCall> whole_calls(Choice& choice);

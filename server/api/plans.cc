@@ -33,6 +33,7 @@ SamplingParams sampling_of(const GenerationFields& fields, const ModelService& s
   sampling.frequency_penalty = fields.frequency_penalty;
   sampling.seed = fields.seed ? *fields.seed : draw_seed(service);
   sampling.logprobs = fields.logprobs;
+  sampling.prompt_logprobs = fields.prompt_logprobs;
   sampling.min_tokens = fields.min_tokens;
   sampling.ignore_eos = fields.ignore_eos;
   sampling.stop_token_ids = fields.stop_token_ids;
@@ -104,6 +105,7 @@ Result<GenerationPlan> plan_of(const GenerationFields& fields, const ModelServic
   plan.sampling = sampling_of(fields, service);
   SLUICE_TRY(append_bad_words(fields.bad_words, *service.tokenizer, plan.sampling.bad_tokens));
   plan.return_token_ids = fields.return_token_ids;
+  plan.prompt_logprobs = fields.prompt_logprobs >= 0;
   plan.timeout_s = fields.timeout_s;
   plan.prompt_param = param;
   plan.n = fields.n;
@@ -127,6 +129,7 @@ AnswerOptions answer_options(const GenerationFields& fields, const ModelService&
   options.created_s = std::time(nullptr);
   options.fingerprint = service.fingerprint;
   options.logprobs = fields.logprobs >= 0;
+  options.prompt_logprobs = fields.prompt_logprobs >= 0;
   options.token_ids = fields.return_token_ids;
   options.include_usage = fields.include_usage;
   return options;
@@ -284,10 +287,16 @@ Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRe
     }
     if (one.ids.empty()) return invalid_argument("prompt", "A prompt is empty.");
     truncate(one.ids, fields, service.limits.max_model_len);
+    one.first_id = one.ids.front();
     plan.prompts.push_back(std::move(one));
   }
+  if (fields.echo && fields.logprobs >= 0) {
+    plan.echo_logprobs = true;
+    plan.sampling.prompt_logprobs = std::max(fields.prompt_logprobs, fields.logprobs);
+  }
+  plan.prompt_alone = fields.max_tokens == 0;
   SLUICE_ASSIGN(plan.sampling.max_tokens,
-                answer_tokens(plan, fields.max_tokens, service.limits.max_model_len));
+                answer_tokens(plan, plan.prompt_alone ? 1 : fields.max_tokens, service.limits.max_model_len));
   plan.format = AnswerFormat::completion(answer_options(fields, service, request, std::move(model)));
   return plan;
 }

@@ -15,13 +15,20 @@
 namespace sluice {
 
 struct TokenText {
-  std::string bytes;  // a token's own, maybe not valid UTF-8 alone
-  double logprob = 0;
+  std::string bytes;   // a token's own, maybe not valid UTF-8 alone
+  double logprob = 0;  // NaN: it has none, being the prompt's first
 };
 
 struct TokenLogprobs {
   TokenText chosen;
   std::vector<TokenText> top;  // most likely first
+};
+
+// One of the candidates for a place in the prompt.
+struct PromptCandidate {
+  int32_t id = 0;
+  int rank = 0;  // 1: the most likely one
+  TokenText token;
 };
 
 // Why a choice ended, in the API's words.
@@ -52,6 +59,8 @@ struct ChoiceDelta {
   std::span<const ToolCallPiece> tool_calls;
   // With return_token_ids: the new tokens, and with a choice's first delta its prompt.
   std::span<const int32_t> token_ids, prompt_token_ids;
+  // With prompt_logprobs and a choice's first delta: of prompt tokens 1, 2, …, each place's own token first.
+  std::span<const std::vector<PromptCandidate>> prompt_logprobs;
 };
 
 struct Usage {
@@ -76,6 +85,7 @@ struct WholeChoice {
   std::string reasoning;
   std::vector<ToolCall> tool_calls;
   std::vector<int32_t> token_ids, prompt_token_ids;  // with return_token_ids
+  std::vector<std::vector<PromptCandidate>> prompt_logprobs;
 };
 
 struct AnswerOptions {
@@ -84,6 +94,7 @@ struct AnswerOptions {
   int64_t created_s = 0;
   std::string fingerprint;  // system_fingerprint
   bool logprobs = false;
+  bool prompt_logprobs = false;
   bool token_ids = false;      // return_token_ids
   bool include_usage = false;  // stream_options: a last chunk with the usage, and "usage": null before it
 };

@@ -78,7 +78,34 @@ void append_totals(std::string& out, const Usage* usage, bool usage_null, const 
   }
 }
 
+void append_prompt_logprobs(std::string& out, std::span<const std::vector<PromptCandidate>> prompt) {
+  out += R"(,"prompt_logprobs":[null)";
+  for (const auto& place : prompt) {
+    const char* comma = ",{";
+    for (size_t i = 0; i < place.size(); ++i) {
+      // Its own token comes first and, being likely, may come again.
+      if (i > 0 && place[i].id == place[0].id) continue;
+      out.append(comma).append("\"");
+      comma = ",";
+      append_json(out, int64_t{place[i].id});
+      out += R"(":{"logprob":)";
+      append_log_probability(out, place[i].token.logprob);
+      out += R"(,"rank":)";
+      append_json(out, int64_t{place[i].rank});
+      out += R"(,"decoded_token":)";
+      append_json_string(out, place[i].token.bytes);
+      out += '}';
+    }
+    out += '}';
+  }
+  out += ']';
+}
+
 void append_log_probability(std::string& out, double value) {
+  if (std::isnan(value)) {
+    out += "null";
+    return;
+  }
   if (value < -9999.0) value = -9999.0;
   append_json(out, value, "-9999");
 }

@@ -114,6 +114,7 @@ class ChatAnswer final : public AnswerFormat {
     append_new(out, delta);
     end_choice(out, delta.end, delta.logprobs, delta.token_ids);
     if (!delta.prompt_token_ids.empty()) append_ids(out, "prompt_token_ids", delta.prompt_token_ids);
+    if (!delta.prompt_logprobs.empty()) append_prompt_logprobs(out, delta.prompt_logprobs);
     append_totals(out, usage, options_.include_usage, timings);
     end_chunk(out);
   }
@@ -151,6 +152,7 @@ class ChatAnswer final : public AnswerFormat {
     }
     out += ']';
     if (options_.token_ids) append_ids(out, "prompt_token_ids", choices.front().prompt_token_ids);
+    if (options_.prompt_logprobs) append_prompt_logprobs(out, choices.front().prompt_logprobs);
     append_totals(out, &usage, false, &timings);
     out += '}';
     return out;

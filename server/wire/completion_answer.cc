@@ -1,5 +1,6 @@
 // Completions answers: https://platform.openai.com/docs/api-reference/completions/object; a streamed one has
 // the same shape.
+#include <cmath>
 #include <map>
 
 #include "server/net/sse.h"
@@ -29,6 +30,7 @@ class CompletionAnswer final : public AnswerFormat {
     out += prefix_;
     append_choice(out, delta.index, delta.text, delta.logprobs, delta.end);
     append_token_ids(out, delta.token_ids, delta.prompt_token_ids);
+    if (!delta.prompt_logprobs.empty()) append_prompt_logprobs(out, delta.prompt_logprobs);
     out += "}]";
     append_totals(out, usage, options_.include_usage, timings);
     out += '}';
@@ -56,6 +58,7 @@ class CompletionAnswer final : public AnswerFormat {
       if (i > 0) out += ',';
       append_choice(out, static_cast<int>(i), choices[i].text, choices[i].logprobs, &choices[i].end);
       append_token_ids(out, choices[i].token_ids, choices[i].prompt_token_ids);
+      if (options_.prompt_logprobs) append_prompt_logprobs(out, choices[i].prompt_logprobs);
       out += '}';
     }
     out += ']';
@@ -101,6 +104,10 @@ class CompletionAnswer final : public AnswerFormat {
     out += R"(],"top_logprobs":[)";
     for (size_t i = 0; i < tokens.size(); ++i) {
       if (i > 0) out += ',';
+      if (std::isnan(tokens[i].chosen.logprob)) {
+        out += "null";
+        continue;
+      }
       out += '{';
       for (size_t j = 0; j < tokens[i].top.size(); ++j) {
         if (j > 0) out += ',';

@@ -69,16 +69,14 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   CompletionRequest request;
   request.fields = read_generation_fields(fields, limits);
   if (!request.fields.max_tokens) request.fields.max_tokens = kDefaultMaxTokens;
-  if (*request.fields.max_tokens < 1) fields.fail("max_tokens", "'max_tokens' must be at least 1.");
+  // A prompt may be told back, and scored, without an answer.
+  if (*request.fields.max_tokens < (request.fields.echo ? 0 : 1))
+    fields.fail("max_tokens", "'max_tokens' must be at least 1, or 0 with 'echo'.");
   if (const auto logprobs = fields.integer("logprobs", 0, {limits.max_logprobs, "--max-logprobs"})) {
     request.fields.logprobs = static_cast<int>(*logprobs);
   }
   if (request.fields.min_tokens > *request.fields.max_tokens) {
     fields.fail("min_tokens", "'min_tokens' must not be above 'max_tokens'.");
-  }
-  if (request.fields.echo && request.fields.logprobs >= 0) {
-    fields.fail("echo",
-                "'echo' together with 'logprobs' is not served: the prompt has no log probabilities.");
   }
   if (!fields.string("suffix", static_cast<size_t>(-1)).value_or("").empty()) {
     fields.fail("suffix", "'suffix' is not served; leave it out.");

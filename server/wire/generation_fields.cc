@@ -179,6 +179,8 @@ GenerationFields read_generation_fields(RequestFields& fields, const WireLimits&
   }
   out.ignore_eos = fields.boolean("ignore_eos").value_or(false);
   out.min_tokens = static_cast<int>(fields.integer("min_tokens", 0, kMaxInt).value_or(0));
+  out.prompt_logprobs = static_cast<int>(
+      fields.integer("prompt_logprobs", 0, {limits.max_logprobs, "--max-logprobs"}).value_or(-1));
   read_logit_bias(fields, limits, out.logit_bias);
   if (const auto ids = fields.array("allowed_token_ids")) {
     if (ids->element_count(1) == 0)
@@ -209,9 +211,6 @@ void refuse_unserved_fields(RequestFields& fields) {
                 "A chat template of a request's own is not accepted; leave 'chat_template' out.");
   if (fields.boolean("use_beam_search").value_or(false))
     fields.fail("use_beam_search", "Beam search is not served; leave 'use_beam_search' out.");
-  if (fields.any("prompt_logprobs"))
-    fields.fail("prompt_logprobs",
-                "Log probabilities of the prompt are not served; leave 'prompt_logprobs' out.");
 }
 
 std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) {
@@ -231,6 +230,7 @@ std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) 
                                                  "presence_penalty",
                                                  "frequency_penalty",
                                                  "logprobs",
+                                                 "prompt_logprobs",
                                                  "logit_bias",
                                                  "stream",
                                                  "stream_options",

@@ -54,7 +54,8 @@ struct GenerationFields {
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   int min_tokens = 0;
-  int logprobs = -1;  // -1: none asked; else how many beside the chosen one
+  int logprobs = -1;         // -1: none asked; else how many beside the chosen one
+  int prompt_logprobs = -1;  // likewise, of the prompt's tokens
   std::vector<std::pair<int32_t, float>> logit_bias;
   std::vector<int32_t> allowed_token_ids;     // empty: all
   std::vector<std::string> bad_words;         // texts that must not appear

@@ -167,6 +167,49 @@ INSTANTIATE_TEST_SUITE_P(Models, Embedding,
                            return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
                          });
 
+class PromptLogprobs : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {};
+
+TEST_P(PromptLogprobs, are_those_of_transformers_whatever_the_chunks) {
+  const auto& [name, device] = GetParam();
+  const std::string folder = std::string("tests/golden/models/") + name;
+  const auto golden = nlohmann::json::parse(std::ifstream(folder + "/logits.json"));
+  const std::vector<int32_t> ids = golden.at("ids");
+  const std::vector<std::vector<float>> logits = golden.at("logits");
+  for (const int rows : {1, 5, 64}) {
+    EngineOptions options = options_for(name, {.max_num_seqs = rows, .max_num_batched_tokens = 64});
+    options.kv_cache_dtype = DType::kF32;
+    auto runner = make_runner(name, device, options);
+    ASSERT_TRUE(runner.ok()) << runner.error().message;
+    auto engine = Engine::start(options, std::move(*runner));
+    ASSERT_TRUE(engine.ok()) << engine.error().message;
+    auto sink = std::make_shared<GatheringSink>();
+    Request request = make_request(sink, 1, ids, 1);
+    request.sampling.prompt_logprobs = 3;
+    auto handle = (*engine)->submit(std::move(request));
+    ASSERT_TRUE(handle.ok()) << handle.error().message;
+    sink->wait_for_finals(1);
+    const auto scored = sink->answer(1).prompt_logprobs;
+    ASSERT_EQ(scored.size(), ids.size() - 1);
+    for (size_t i = 0; i < scored.size(); ++i) {
+      double total = 0;
+      for (const float l : logits[i]) total += std::exp(static_cast<double>(l));
+      const double expected = logits[i][static_cast<size_t>(ids[i + 1])] - std::log(total);
+      EXPECT_EQ(scored[i].id, ids[i + 1]);
+      EXPECT_NEAR(scored[i].logprob, expected, std::string(device) == "cpu" ? 0.1 : 1e-3) << i;
+      ASSERT_EQ(scored[i].top_logprobs.size(), 3U);
+      const auto best = std::max_element(logits[i].begin(), logits[i].end());
+      EXPECT_NEAR(scored[i].top_logprobs[0].logprob, *best - std::log(total), 0.1);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, PromptLogprobs,
+                         ::testing::Combine(::testing::Values("llama", "llama3", "mistral", "qwen2", "qwen3"),
+                                            ::testing::Values("reference", "cpu")),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
+                         });
+
 TEST(DeviceRunner, takes_the_context_length_from_the_model_and_allows_no_longer_one) {
   EngineOptions options = options_for("llama3", {});
   options.max_model_len = 0;

@@ -23,6 +23,7 @@ class GatheringSink : public EventSink {
  public:
   struct Answer {
     std::vector<int32_t> tokens;
+    std::vector<SampledToken> prompt_logprobs;
     TokenEvent last;
     int finals = 0;
     int events = 0;
@@ -37,6 +38,7 @@ class GatheringSink : public EventSink {
         Answer& answer = answers_[event.tag];
         ++answer.events;
         if (answer.finals > 0) ++answer.events_after_final;
+        for (const SampledToken& token : event.prompt_logprobs) answer.prompt_logprobs.push_back(token);
         for (const SampledToken& token : event.tokens) answer.tokens.push_back(token.id);
         if (event.finish_reason != FinishReason::kNone) {
           ++answer.finals;

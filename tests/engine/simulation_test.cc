@@ -131,6 +131,7 @@ class Simulation {
     if (chance(random_, 20)) sampling.min_tokens = between(random_, 0, sampling.max_tokens);
     if (chance(random_, 20)) sampling.frequency_penalty = 0.5F;
     if (chance(random_, 30)) sampling.stop_token_ids = {2};
+    if (chance(random_, 15)) sampling.prompt_logprobs = 0;
     Asked asked{request.prompt, request};
     if (request.pooling == Pooling::kNone && chance(random_, 25)) {
       asked.stripes = between(random_, 1, 30);
@@ -245,6 +246,18 @@ class Simulation {
     EXPECT_EQ(finished, asked_.size());
   }
 
+  static void check_prompt_logprobs(uint64_t id, const Asked& asked, const GatheringSink::Answer& answer) {
+    const bool wanted = asked.request.sampling.prompt_logprobs >= 0;
+    ASSERT_EQ(answer.prompt_logprobs.size(), wanted ? asked.prompt.size() - 1 : 0) << "request " << id;
+    for (size_t i = 0; i < answer.prompt_logprobs.size(); ++i) {
+      const SampledToken& token = answer.prompt_logprobs[i];
+      ASSERT_EQ(token.id, asked.prompt[i + 1]) << "request " << id;
+      ASSERT_EQ(token.logprob,
+                SimulatedRunner::expected_logprob(std::span(asked.prompt).first(i + 1), token.id))
+          << "request " << id;
+    }
+  }
+
   void check_answers() {
     const auto answers = sink_->answers();
     for (const auto& [id, asked] : asked_) {
@@ -257,6 +270,7 @@ class Simulation {
         check_embedding(id, asked, answer);
         continue;
       }
+      if (!answer.tokens.empty()) check_prompt_logprobs(id, asked, answer);
       const auto expected = expected_answer(runner_, asked.prompt, asked.request.sampling, asked.stripes);
       const FinishReason reason = answer.last.finish_reason;
       ASSERT_EQ(reason == FinishReason::kCancelled, asked.cancelled);

@@ -92,6 +92,26 @@ TEST_P(Sampling, draws_what_the_reference_draws) {
   EXPECT_LE(differences, 1);
 }
 
+TEST_P(Sampling, reports_a_given_token_without_drawing) {
+  std::mt19937 random(7);
+  for (int i = 0; i < 200; ++i) {
+    SamplingRow row;
+    row.given = static_cast<int32_t>(random() % 1000);
+    row.logprobs = static_cast<int>(random() % 4) - 1;
+    row.temperature = 0.5F;
+    const std::vector<float> logits = random_logits(1000, 2, static_cast<uint32_t>(random()));
+    const SampledToken got = sample(logits, row), want = reference::sample_row(logits, row);
+    ASSERT_EQ(got.id, row.given);
+    ASSERT_EQ(got.rank, want.rank);
+    ASSERT_EQ(want.rank, 1 + std::count_if(logits.begin(), logits.end(), [&](float l) {
+                           return l > logits[static_cast<size_t>(row.given)];
+                         }));
+    if (row.logprobs < 0) continue;
+    EXPECT_NEAR(got.logprob, want.logprob, 1e-4);
+    ASSERT_EQ(got.top_logprobs.size(), static_cast<size_t>(row.logprobs));
+  }
+}
+
 // Chi-square of 40,000 draws over 50 tokens; the 1 - 1e-6 quantile of 49 degrees of freedom is 113.
 TEST_P(Sampling, follows_the_distribution) {
   const std::vector<float> logits = random_logits(50, 1, 5);

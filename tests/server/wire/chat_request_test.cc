@@ -122,7 +122,7 @@ TEST(ChatRequest, names_the_field_that_is_wrong) {
       {"tools", "[{\"type\":\"function\"}]"},
       {"use_beam_search", "true"},
       {"chat_template", "\"{{ messages }}\""},
-      {"prompt_logprobs", "1"},
+      {"prompt_logprobs", "99"},
       {"continue_final_message", "3"},
       {"chat_template_kwargs", "{\"messages\":[]}"},
       {"guided_json", "5"},

@@ -50,7 +50,8 @@ TEST(CompletionRequest, refuses_what_it_does_not_serve) {
   EXPECT_EQ(completion(R"({"prompt":"a","suffix":"b"})").error().param, "suffix");
   EXPECT_EQ(completion(R"({"prompt":"a","best_of":3})").error().param, "best_of");
   EXPECT_TRUE(completion(R"({"prompt":"a","best_of":1,"suffix":""})").ok());
-  EXPECT_EQ(completion(R"({"prompt":"a","echo":true,"logprobs":1})").error().param, "echo");
+  EXPECT_EQ(completion(R"({"prompt":"a","max_tokens":0})").error().param, "max_tokens");
+  EXPECT_TRUE(completion(R"({"prompt":"a","max_tokens":0,"echo":true,"logprobs":1})").ok());
   EXPECT_EQ(completion(R"({"prompt":"a","logprobs":21})").error().param, "logprobs");
   EXPECT_EQ(completion(R"({"prompt":"a","min_tokens":17})").error().param, "min_tokens");
 }
