@@ -55,6 +55,7 @@ Result<Text> load_text(const TokenizerSource& source, const ServeOptions& option
   log::info("tool calls: {}, reasoning: {}", format.call_parser, format.reasoning_parser);
   text.dialogue = Dialogue::of(std::move(format), *text.tokenizer);
   text.dialect.template_knows_developer = source.chat_template.find("developer") != std::string::npos;
+  text.dialect.trusts_request_template = options.trust_request_chat_template;
   std::vector<std::string> special;
   for (int32_t id = 0; id < text.tokenizer->vocabulary(); ++id) {
     if (text.tokenizer->is_special(id)) special.push_back(text.tokenizer->token_bytes(id));

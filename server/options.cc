@@ -212,6 +212,11 @@ void add_model_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
                  "Jinja file to render conversations with, where the model's own "
                  "template is missing or wrong.")
       ->group(group);
+  app.add_flag(
+         "--trust-request-chat-template", o.trust_request_chat_template,
+         "Let a request bring its own 'chat_template' for its conversation; else it gets 400. A template "
+         "is a program: only where every client is trusted.")
+      ->group(group);
   app.add_option("--tool-call-parser", o.tool_call_parser,
                  "How the model writes tool calls: auto (as its chat template tells), none, hermes, qwen3, "
                  "llama3_json, pythonic, mistral, json. Set it where auto takes the wrong one.")

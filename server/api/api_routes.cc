@@ -1,5 +1,7 @@
 #include "server/api/api_routes.h"
 
+#include <limits>
+
 #include "base/log.h"
 #include "server/api/plans.h"
 #include "server/api/pooled_answer.h"
@@ -37,7 +39,9 @@ RouteFunction generation_route(ApiFloor& floor, Planner planner) {
         std::make_shared<Generation>(exchange, *service, events, *floor.grammar_pool,
                                      GenerationRequest{request.request_id, request.arrival, style});
     generation->keep(floor.active.add(request.request_id, exchange.io(), generation));
-    const size_t bytes = request.body.size();
+    // A template of a client's own may take long: never on a thread that others' streams wait for.
+    const bool may_take_long = (*service)->dialect.trusts_request_template;
+    const size_t bytes = may_take_long ? std::numeric_limits<size_t>::max() : request.body.size();
     auto prepare = [service = *service, planner,
                     plan_request = PlanRequest{std::move(request.body), std::move(request.request_id)}] {
       return planner(*service, plan_request);

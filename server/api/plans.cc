@@ -143,7 +143,11 @@ void report_ignored(const std::vector<std::string>& ignored, const std::string& 
 }  // namespace
 
 Result<std::string> render_chat(const ModelService& service, const ChatRequest& request) {
-  auto text = service.chat_template->render(request.template_variables);
+  auto chat_template = service.chat_template;
+  if (!request.chat_template.empty()) {
+    SLUICE_ASSIGN(chat_template, chat_template->of_request(request.chat_template));
+  }
+  auto text = chat_template->render(request.template_variables);
   if (!text.ok()) {
     Error error = std::move(text).error();
     if (error.code == ErrorCode::kInvalidArgument && error.param.empty()) error.param = "messages";

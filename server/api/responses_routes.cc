@@ -76,7 +76,9 @@ class ResponseOpening final : public Responder, public std::enable_shared_from_t
 
   void start(std::string body) {
     const size_t bytes = body.size();
-    const bool stands_alone = body.find("previous_response_id") == std::string::npos;
+    // Neither many turns nor a client's own template keep this thread.
+    const bool stands_alone = body.find("previous_response_id") == std::string::npos &&
+                              !service_->dialect.trusts_request_template;
     auto prepare = [service = service_, &store = floor_.responses,
                     asked = OpenRequest{std::move(body), generation_request_.id, id_}] {
       return open_response(*service, store, asked);

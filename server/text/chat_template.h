@@ -19,6 +19,10 @@ class ChatTemplate {
   // From source.chat_template; when that is empty, ChatML.
   static Result<std::shared_ptr<const ChatTemplate>> compile(const TokenizerSource& source);
   virtual ~ChatTemplate() = default;
+  // A request's own template, with this one's special tokens. kInvalidArgument, naming chat_template, when it
+  // cannot be compiled; so do its rendering's errors. Its source, steps, nesting and output are bounded; the
+  // memory of texts between its steps is not: only for clients whom the server's owner trusts.
+  virtual Result<std::shared_ptr<const ChatTemplate>> of_request(std::string_view jinja) const = 0;
   // `variables_json`: an object with messages, and as the request has them tools, documents,
   // add_generation_prompt, continue_final_message and the members of chat_template_kwargs. bos_token and
   // eos_token are added here. kInvalidArgument with the template's own words when it refuses

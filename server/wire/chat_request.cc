@@ -218,10 +218,15 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const WireLimits& 
   if (request.fields.max_tokens && request.fields.min_tokens > *request.fields.max_tokens) {
     fields.fail("min_tokens", "'min_tokens' must not be above 'max_tokens'.");
   }
-  refuse_unserved_fields(fields);
+  refuse_unserved_fields(fields, dialect.trusts_request_template);
+  if (dialect.trusts_request_template)
+    request.chat_template = fields.string("chat_template", limits.max_template_bytes).value_or("");
   request.grammar = read_output_format(fields, limits);
 
-  Conversation conversation = read_messages(fields, limits, dialect);
+  ChatDialect spoken = dialect;
+  if (!request.chat_template.empty())
+    spoken.template_knows_developer = request.chat_template.find("developer") != std::string::npos;
+  Conversation conversation = read_messages(fields, limits, spoken);
   const bool generation_prompt = fields.boolean("add_generation_prompt").value_or(true);
   request.continue_final_message = fields.boolean("continue_final_message").value_or(false);
   if (request.continue_final_message && fields.boolean("add_generation_prompt").value_or(false)) {

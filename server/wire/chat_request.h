@@ -16,6 +16,7 @@ struct ChatRequest {
   // What the template sees, as JSON text: {"messages":[…],"tools":[…],…}. Text parts are joined, arguments of
   // tool calls are objects again, "developer" is "system" unless the template knows it.
   std::string template_variables;
+  std::string chat_template;  // the request's own; empty: the model's
   bool continue_final_message = false;
   std::string final_message;  // the last message's text when the assistant spoke it: what `echo` repeats
   std::vector<std::string> covered;  // what ChatDialect::cover replaced
@@ -24,6 +25,7 @@ struct ChatRequest {
 
 struct ChatDialect {
   bool template_knows_developer = false;
+  bool trusts_request_template = false;  // else 'chat_template' is refused
   // Applied to every message's text; may append to ChatRequest::covered. Null: the text stays as it is.
   std::function<std::string(std::string_view text, std::vector<std::string>& covered)> cover;
 };

@@ -204,11 +204,13 @@ GenerationFields read_generation_fields(RequestFields& fields, const WireLimits&
   return out;
 }
 
-void refuse_unserved_fields(RequestFields& fields) {
-  // A template is a program: only the server's owner brings one (--chat-template).
-  if (fields.any("chat_template"))
-    fields.fail("chat_template",
-                "A chat template of a request's own is not accepted; leave 'chat_template' out.");
+void refuse_unserved_fields(RequestFields& fields, bool takes_template) {
+  // A template is a program: the server's owner brings one, or trusts those who do.
+  if (!takes_template && fields.any("chat_template"))
+    fields.fail(
+        "chat_template",
+        "A chat template of a request's own is not accepted here; leave 'chat_template' out, or serve "
+        "chats with --trust-request-chat-template.");
   if (fields.boolean("use_beam_search").value_or(false))
     fields.fail("use_beam_search", "Beam search is not served; leave 'use_beam_search' out.");
 }
@@ -266,6 +268,7 @@ std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) 
                                                "parallel_tool_calls",
                                                "add_generation_prompt",
                                                "continue_final_message",
+                                               "chat_template",
                                                "chat_template_kwargs",
                                                "documents",
                                                "reasoning_effort",

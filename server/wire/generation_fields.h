@@ -35,8 +35,9 @@ struct WireLimits {
   size_t max_tools_bytes = size_t{256} << 10;    // all of them
   size_t max_grammar_bytes = size_t{256} << 10;  // of a schema, a regular expression or a grammar
   int max_grammar_choices = 1024;
-  int embedding_width = 0;  // E: the most dimensions an embedding has
-  int vocabulary = 0;       // token ids lie within [0, vocabulary)
+  int embedding_width = 0;                       // E: the most dimensions an embedding has
+  int vocabulary = 0;                            // token ids lie within [0, vocabulary)
+  size_t max_template_bytes = size_t{64} << 10;  // of a chat template in a request; models' have up to 20 KiB
   size_t max_prompt_bytes = size_t{32}
                             << 20;  // one prompt or all of a conversation; more cannot fit the context
   int max_model_len = 0;            // for the message when it is passed
@@ -77,7 +78,7 @@ struct GenerationFields {
 GenerationFields read_generation_fields(RequestFields& fields, const WireLimits& limits);
 
 // Fields that would change the answer and that this server does not serve are refused rather than ignored.
-void refuse_unserved_fields(RequestFields& fields);
+void refuse_unserved_fields(RequestFields& fields, bool takes_template = false);
 
 // Names of members nobody reads: ignored, as OpenAI's servers do, but worth a debug line.
 std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat);

@@ -136,6 +136,38 @@ TEST(ChatTemplate, hostile_ones_end_with_a_sentence) {
   }
 }
 
+TEST(ChatTemplate, of_a_request_renders_with_the_models_special_tokens) {
+  TokenizerSource source;
+  source.bos_token = "<s>";
+  source.chat_template = "the model's";
+  const auto model = ChatTemplate::compile(source);
+  ASSERT_TRUE(model.ok());
+  const auto own = (*model)->of_request("{{ bos_token }}{{ messages[0].content }}!");
+  ASSERT_TRUE(own.ok());
+  const auto text = (*own)->render(R"({"messages":[{"role":"user","content":"Hi"}]})");
+  ASSERT_TRUE(text.ok());
+  EXPECT_EQ(*text, "<s>Hi!");
+}
+
+TEST(ChatTemplate, of_a_request_that_fails_is_the_requests_fault) {
+  const auto model = compile_or_fail("the model's");
+  const auto broken = model->of_request("{% for x in %}");
+  ASSERT_FALSE(broken.ok());
+  EXPECT_EQ(broken.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(broken.error().param, "chat_template");
+  EXPECT_THAT(broken.error().message, HasSubstr("The request's 'chat_template' cannot be compiled"));
+  for (const char* jinja : {"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+                            "{{ missing.member }}", "{{ raise_exception('no') }}",
+                            "{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}"}) {
+    const auto own = model->of_request(jinja);
+    ASSERT_TRUE(own.ok());
+    const auto text = (*own)->render(R"({"messages":[{"role":"user","content":"Hi"}]})");
+    ASSERT_FALSE(text.ok()) << jinja;
+    EXPECT_EQ(text.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_EQ(text.error().param, "chat_template");
+  }
+}
+
 TEST(ChatTemplate, variables_that_are_no_conversation_are_refused) {
   const auto chat = compile_or_fail("");
   std::string deep = R"({"messages":)";

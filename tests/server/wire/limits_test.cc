@@ -74,6 +74,7 @@ TEST(WireLimits, bound_n) {
 }
 
 TEST(WireLimits, bound_logprobs) {
+  expect_named(chat_refusal(R"(,"prompt_logprobs":6)"), "from 0 to 5", "--max-logprobs");
   EXPECT_EQ(chat_refusal(R"(,"logprobs":true,"top_logprobs":5)"), "");
   expect_named(chat_refusal(R"(,"logprobs":true,"top_logprobs":6)"), "from 0 to 5", "--max-logprobs");
   EXPECT_EQ(completion_refusal(R"("prompt":"a","logprobs":5)"), "");
@@ -95,6 +96,26 @@ TEST(WireLimits, bound_a_batch_of_prompts_and_its_choices) {
   const auto rerank = [](const auto& text) { return parse_rerank_request(text, tight_limits()); };
   expect_named(refusal(rerank, R"({"query":"q","documents":["a","b","c","d","e"]})"), "more than 4 texts",
                "--max-prompts");
+}
+
+TEST(WireLimits, leave_a_requests_template_to_servers_that_trust_it) {
+  const std::string fields = R"(,"chat_template":"{{ messages }} developer")";
+  EXPECT_NE(chat_refusal(fields).find("--trust-request-chat-template"), std::string::npos);
+  ChatDialect trusting;
+  trusting.trusts_request_template = true;
+  const auto parse = [&](const std::string& more) {
+    return parse_chat_request(R"({"messages":[{"role":"developer","content":"a"}])" + more + "}",
+                              tight_limits(), trusting);
+  };
+  const auto request = parse(fields);
+  ASSERT_TRUE(request.ok()) << request.error().message;
+  EXPECT_EQ(request->chat_template, "{{ messages }} developer");
+  EXPECT_NE(request->template_variables.find(R"("role":"developer")"), std::string::npos);
+  EXPECT_NE(parse("")->template_variables.find(R"("role":"system")"), std::string::npos);
+  const auto large = parse(R"(,"chat_template":")" + std::string(70000, 'x') + "\"");
+  ASSERT_FALSE(large.ok());
+  EXPECT_EQ(large.error().param, "chat_template");
+  EXPECT_FALSE(parse(R"(,"chat_template":5)").ok());
 }
 
 TEST(WireLimits, bound_the_depth_of_json) {
