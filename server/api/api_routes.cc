@@ -71,8 +71,8 @@ RouteFunction pooled_route(ApiFloor& floor,
   };
 }
 
-Result<std::string> tokenize(const ModelService& service, const std::string& body) {
-  SLUICE_ASSIGN(TokenizeRequest request, parse_tokenize_request(body, service.limits));
+Result<std::string> tokenize(const ModelService& service, const PlanRequest& asked) {
+  SLUICE_ASSIGN(TokenizeRequest request, parse_tokenize_request(asked.body, service.limits));
   SLUICE_ASSIGN(const std::string model, service.answer_name(request.model));
   std::vector<int32_t> ids;
   if (request.chat_body.empty()) {
@@ -88,21 +88,21 @@ Result<std::string> tokenize(const ModelService& service, const std::string& bod
   return tokenize_body(ids, strings, service.limits.max_model_len);
 }
 
-Result<std::string> count_message_tokens(const ModelService& service, const std::string& body) {
-  SLUICE_ASSIGN(ChatRequest chat, parse_messages_request(body, service.limits, service.dialect, true));
+Result<std::string> count_message_tokens(const ModelService& service, const PlanRequest& asked) {
+  SLUICE_ASSIGN(ChatRequest chat, parse_messages_request(asked.body, service.limits, service.dialect, true));
   SLUICE_ASSIGN(const std::string model, service.answer_name(chat.fields.model));
   SLUICE_ASSIGN(const std::vector<int32_t> ids, encode_chat(service, chat));
   return token_count_body(ids.size());
 }
 
-Result<std::string> detokenize(const ModelService& service, const std::string& body) {
-  SLUICE_ASSIGN(DetokenizeRequest request, parse_detokenize_request(body, service.limits));
+Result<std::string> detokenize(const ModelService& service, const PlanRequest& asked) {
+  SLUICE_ASSIGN(DetokenizeRequest request, parse_detokenize_request(asked.body, service.limits));
   SLUICE_ASSIGN(const std::string model, service.answer_name(request.model));
   return detokenize_body(service.tokenizer->decode(request.ids, false));
 }
 
-RouteFunction pool_route(ApiFloor& floor,
-                         Result<std::string> (*work)(const ModelService&, const std::string&)) {
+template <class Work>  // Result<std::string>(const ModelService&, const PlanRequest&), any thread
+RouteFunction pool_route(ApiFloor& floor, Work work) {
   return [&floor, work](Exchange& exchange, HttpRequest&& request) -> std::shared_ptr<Responder> {
     const Status acceptable = require_json(request);
     auto service = floor.slot.get();
@@ -112,9 +112,9 @@ RouteFunction pool_route(ApiFloor& floor,
     }
     auto answer = std::make_shared<PoolAnswer>(exchange);
     answer->start(*floor.pool, [service = *service, work, style = error_style_of(request.path),
-                                id = request.request_id, body = std::move(request.body)] {
-      const Result<std::string> result = work(*service, body);
-      return result.ok() ? json_response(*result) : error_response(result.error(), style, id);
+                                asked = PlanRequest{std::move(request.body), request.request_id}] {
+      const Result<std::string> result = work(*service, asked);
+      return result.ok() ? json_response(*result) : error_response(result.error(), style, asked.request_id);
     });
     return answer;
   };
@@ -176,6 +176,8 @@ Routes make_api_routes(ApiFloor& floor) {
   routes.add({"POST", "/v1/messages", generation_route(floor, plan_messages)});
   routes.add({"POST", "/v1/messages/count_tokens", pool_route(floor, count_message_tokens)});
   routes.add({"POST", "/v1/completions", generation_route(floor, plan_completion)});
+  routes.add({"POST", "/v1/chat/completions/render", pool_route(floor, render_chat_request)});
+  routes.add({"POST", "/v1/completions/render", pool_route(floor, render_completion_request)});
   for (const auto& [path, prefix] : {std::pair("/v1/chat/completions/{rest}", "chatcmpl-"),
                                      std::pair("/v1/completions/{rest}", "cmpl-")}) {
     routes.add(simple_route("DELETE", path, Access::kUsers,

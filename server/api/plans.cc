@@ -11,6 +11,7 @@
 #include "server/api/text_shield.h"
 #include "server/wire/anthropic_request.h"
 #include "server/wire/completion_request.h"
+#include "server/wire/model_list.h"
 
 namespace sluice {
 namespace {
@@ -135,12 +136,12 @@ AnswerOptions answer_options(const GenerationFields& fields, const ModelService&
   return options;
 }
 
+}  // namespace
+
 void report_ignored(const std::vector<std::string>& ignored, const std::string& request_id) {
   for (const std::string& name : ignored)
     log::debug("request {}: the field '{}' is ignored", request_id, log::safe(name, 64));
 }
-
-}  // namespace
 
 Result<std::string> render_chat(const ModelService& service, const ChatRequest& request) {
   auto chat_template = service.chat_template;
@@ -303,6 +304,45 @@ Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRe
                 answer_tokens(plan, plan.prompt_alone ? 1 : fields.max_tokens, service.limits.max_model_len));
   plan.format = AnswerFormat::completion(answer_options(fields, service, request, std::move(model)));
   return plan;
+}
+
+namespace {
+
+RenderedPrompt rendered(const ModelService& service, const GenerationPlan& plan,
+                        const GenerationPlan::Prompt& prompt) {
+  const SamplingParams& sampling = plan.sampling;
+  return {.text = service.tokenizer->decode(prompt.ids, false),
+          .ids = prompt.ids,
+          .max_tokens = plan.prompt_alone ? 0 : sampling.max_tokens,
+          .temperature = sampling.temperature,
+          .top_p = sampling.top_p,
+          .min_p = sampling.min_p,
+          .repetition_penalty = sampling.repetition_penalty,
+          .presence_penalty = sampling.presence_penalty,
+          .frequency_penalty = sampling.frequency_penalty,
+          .top_k = sampling.top_k,
+          .n = plan.n};
+}
+
+}  // namespace
+
+Result<std::string> render_chat_request(const ModelService& service, const PlanRequest& request) {
+  SLUICE_ASSIGN(const ChatRequest chat, parse_chat_request(request.body, service.limits, service.dialect));
+  SLUICE_ASSIGN(const std::string model, service.answer_name(chat.fields.model));
+  SLUICE_ASSIGN(const GenerationPlan plan, plan_conversation(service, request.request_id, chat, "messages"));
+  return rendered_body(request.request_id, model, rendered(service, plan, plan.prompts.front()));
+}
+
+Result<std::string> render_completion_request(const ModelService& service, const PlanRequest& request) {
+  SLUICE_ASSIGN(const CompletionRequest completion, parse_completion_request(request.body, service.limits));
+  SLUICE_ASSIGN(const std::string model, service.answer_name(completion.fields.model));
+  SLUICE_ASSIGN(const GenerationPlan plan, plan_completion(service, request));
+  std::string out = "[";
+  for (const GenerationPlan::Prompt& prompt : plan.prompts) {
+    if (out.size() > 1) out += ',';
+    out += rendered_body(request.request_id, model, rendered(service, plan, prompt));
+  }
+  return out + "]";
 }
 
 }  // namespace sluice

@@ -20,6 +20,11 @@ Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRe
 // All but the format, which tells the response's own story.
 Result<GenerationPlan> plan_response(const ModelService& service, const std::string& request_id,
                                      const ResponsesRequest& request);
+// What either would hand to the engine, as JSON.
+Result<std::string> render_chat_request(const ModelService& service, const PlanRequest& request);
+Result<std::string> render_completion_request(const ModelService& service, const PlanRequest& request);
+// A debug line for each.
+void report_ignored(const std::vector<std::string>& ignored, const std::string& request_id);
 // The text that the template makes of a conversation, and its tokens.
 Result<std::string> render_chat(const ModelService& service, const ChatRequest& request);
 Result<std::vector<int32_t>> encode_rendered(const ModelService& service, const ChatRequest& request,

@@ -64,6 +64,7 @@ Status append_texts(const ModelService& service, const std::vector<std::string>&
 
 Result<PooledPlan> plan_embeddings(const ModelService& service, const PlanRequest& request) {
   SLUICE_ASSIGN(EmbeddingRequest asked, parse_embedding_request(request.body, service.limits));
+  report_ignored(asked.ignored, request.request_id);
   SLUICE_ASSIGN(std::string model, service.answer_name(asked.model));
   PooledPlan plan;
   plan.input_param = "input";
@@ -95,6 +96,7 @@ Result<PooledPlan> plan_embeddings(const ModelService& service, const PlanReques
 
 Result<PooledPlan> plan_score(const ModelService& service, const PlanRequest& request) {
   SLUICE_ASSIGN(const ScoreRequest asked, parse_score_request(request.body, service.limits));
+  report_ignored(asked.ignored, request.request_id);
   SLUICE_ASSIGN(std::string model, service.answer_name(asked.model));
   PooledPlan plan;
   plan.input_param = "text_1";
@@ -113,6 +115,7 @@ Result<PooledPlan> plan_score(const ModelService& service, const PlanRequest& re
 
 Result<PooledPlan> plan_rerank(const ModelService& service, const PlanRequest& request) {
   SLUICE_ASSIGN(RerankRequest asked, parse_rerank_request(request.body, service.limits));
+  report_ignored(asked.ignored, request.request_id);
   SLUICE_ASSIGN(std::string model, service.answer_name(asked.model));
   PooledPlan plan;
   plan.input_param = "documents";

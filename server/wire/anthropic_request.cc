@@ -263,7 +263,7 @@ Result<ChatRequest> parse_messages_request(std::string_view body, const WireLimi
   out += '}';
   auto chat = parse_chat_request(out, limits, dialect);
   if (chat.ok()) {
-    chat->ignored.clear();  // of the body we wrote
+    chat->ignored = fields.unread();
     return chat;
   }
   Error error = std::move(chat).error();

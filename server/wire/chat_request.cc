@@ -260,7 +260,8 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const WireLimits& 
   if (conversation.text_bytes > limits.max_prompt_bytes) {
     return prompt_too_large("messages", conversation.text_bytes, limits);
   }
-  request.ignored = unknown_fields(fields, true);
+  accept_idle_fields(fields);
+  request.ignored = fields.unread();
   return request;
 }
 

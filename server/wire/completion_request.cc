@@ -98,7 +98,8 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
                          request.prompts.size(), request.fields.n, limits.max_choices));
   }
   SLUICE_TRY(check_prompts("prompt", request.prompts, request.add_special_tokens, limits));
-  request.ignored = unknown_fields(fields, false);
+  accept_idle_fields(fields);
+  request.ignored = fields.unread();
   return request;
 }
 

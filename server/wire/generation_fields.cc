@@ -204,6 +204,13 @@ GenerationFields read_generation_fields(RequestFields& fields, const WireLimits&
   return out;
 }
 
+void accept_idle_fields(RequestFields& fields) {
+  for (const char* name : {"user", "metadata", "store", "service_tier", "request_id", "safety_identifier",
+                           "prompt_cache_key", "prompt_cache_retention", "spaces_between_special_tokens"}) {
+    (void)fields.any(name);
+  }
+}
+
 void refuse_unserved_fields(RequestFields& fields, bool takes_template) {
   // A template is a program: the server's owner brings one, or trusts those who do.
   if (!takes_template && fields.any("chat_template"))
@@ -213,79 +220,6 @@ void refuse_unserved_fields(RequestFields& fields, bool takes_template) {
         "chats with --trust-request-chat-template.");
   if (fields.boolean("use_beam_search").value_or(false))
     fields.fail("use_beam_search", "Beam search is not served; leave 'use_beam_search' out.");
-}
-
-std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat) {
-  static constexpr std::string_view kShared[] = {"model",
-                                                 "max_tokens",
-                                                 "temperature",
-                                                 "top_p",
-                                                 "top_k",
-                                                 "min_p",
-                                                 "n",
-                                                 "seed",
-                                                 "stop",
-                                                 "stop_token_ids",
-                                                 "ignore_eos",
-                                                 "min_tokens",
-                                                 "repetition_penalty",
-                                                 "presence_penalty",
-                                                 "frequency_penalty",
-                                                 "logprobs",
-                                                 "prompt_logprobs",
-                                                 "logit_bias",
-                                                 "stream",
-                                                 "stream_options",
-                                                 "echo",
-                                                 "include_stop_str_in_output",
-                                                 "skip_special_tokens",
-                                                 "cache_salt",
-                                                 "priority",
-                                                 "user",
-                                                 "metadata",
-                                                 "store",
-                                                 "service_tier",
-                                                 "response_format",
-                                                 "structured_outputs",
-                                                 "allowed_token_ids",
-                                                 "bad_words",
-                                                 "truncate_prompt_tokens",
-                                                 "truncation_side",
-                                                 "timeout",
-                                                 "return_token_ids",
-                                                 "request_id",
-                                                 "spaces_between_special_tokens",
-                                                 "guided_json",
-                                                 "guided_regex",
-                                                 "guided_choice",
-                                                 "guided_grammar",
-                                                 "guided_json_object"};
-  static constexpr std::string_view kChat[] = {"messages",
-                                               "max_completion_tokens",
-                                               "top_logprobs",
-                                               "tools",
-                                               "tool_choice",
-                                               "parallel_tool_calls",
-                                               "add_generation_prompt",
-                                               "continue_final_message",
-                                               "chat_template",
-                                               "chat_template_kwargs",
-                                               "documents",
-                                               "reasoning_effort",
-                                               "enable_thinking",
-                                               "include_reasoning",
-                                               "thinking_token_budget",
-                                               "thinking"};
-  static constexpr std::string_view kCompletion[] = {"prompt", "suffix", "best_of", "add_special_tokens"};
-  std::vector<std::string> unknown;
-  const auto in = [](const auto& list, std::string_view name) {
-    return std::find(std::begin(list), std::end(list), name) != std::end(list);
-  };
-  for (const auto& member : fields.members()) {
-    if (in(kShared, member.name) || (chat ? in(kChat, member.name) : in(kCompletion, member.name))) continue;
-    unknown.push_back(member.name);
-  }
-  return unknown;
 }
 
 }  // namespace sluice

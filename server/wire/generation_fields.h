@@ -80,8 +80,8 @@ GenerationFields read_generation_fields(RequestFields& fields, const WireLimits&
 // Fields that would change the answer and that this server does not serve are refused rather than ignored.
 void refuse_unserved_fields(RequestFields& fields, bool takes_template = false);
 
-// Names of members nobody reads: ignored, as OpenAI's servers do, but worth a debug line.
-std::vector<std::string> unknown_fields(const RequestFields& fields, bool chat);
+// Fields that OpenAI's API has and that change nothing here.
+void accept_idle_fields(RequestFields& fields);
 
 // [1, 2, 3] within the vocabulary.
 bool read_token_ids(RequestFields& fields, std::string_view name, JsonText array, const WireLimits& limits,

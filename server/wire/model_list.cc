@@ -1,5 +1,6 @@
 #include "server/wire/model_list.h"
 
+#include "server/wire/answer_parts.h"
 #include "server/wire/json_out.h"
 
 namespace sluice {
@@ -92,6 +93,33 @@ std::string tokenize_body(std::span<const int32_t> ids, std::span<const std::str
   }
   out += "]}";
   return out;
+}
+
+std::string rendered_body(std::string_view request_id, std::string_view model, const RenderedPrompt& prompt) {
+  std::string out = R"({"request_id":)";
+  append_json_string(out, request_id);
+  out += R"(,"model":)";
+  append_json_string(out, model);
+  out += R"(,"prompt":)";
+  append_json_string(out, prompt.text);
+  append_ids(out, "token_ids", prompt.ids);
+  out += R"(,"sampling_params":{"n":)";
+  append_json(out, int64_t{prompt.n});
+  out += R"(,"max_tokens":)";
+  append_json(out, int64_t{prompt.max_tokens});
+  out += R"(,"top_k":)";
+  append_json(out, int64_t{prompt.top_k});
+  const std::pair<const char*, double> numbers[] = {{"temperature", prompt.temperature},
+                                                    {"top_p", prompt.top_p},
+                                                    {"min_p", prompt.min_p},
+                                                    {"repetition_penalty", prompt.repetition_penalty},
+                                                    {"presence_penalty", prompt.presence_penalty},
+                                                    {"frequency_penalty", prompt.frequency_penalty}};
+  for (const auto& [name, value] : numbers) {
+    out.append(",\"").append(name).append("\":");
+    append_json(out, value);
+  }
+  return out + "}}";
 }
 
 Result<DetokenizeRequest> parse_detokenize_request(std::string_view body, const WireLimits& limits) {

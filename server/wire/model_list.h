@@ -37,6 +37,17 @@ Result<TokenizeRequest> parse_tokenize_request(std::string_view body, const Wire
 std::string tokenize_body(std::span<const int32_t> ids, std::span<const std::string> token_strings,
                           int max_model_len);
 
+// What a request would hand to the engine: its prompt, and the sampling with all defaults filled in.
+struct RenderedPrompt {
+  std::string text;
+  std::vector<int32_t> ids;
+  int max_tokens = 0;
+  double temperature = 0, top_p = 0, min_p = 0;
+  double repetition_penalty = 0, presence_penalty = 0, frequency_penalty = 0;
+  int top_k = 0, n = 1;
+};
+std::string rendered_body(std::string_view request_id, std::string_view model, const RenderedPrompt& prompt);
+
 struct DetokenizeRequest {
   std::string model;
   std::vector<int32_t> ids;

@@ -124,6 +124,8 @@ Result<EmbeddingRequest> parse_embedding_request(std::string_view body, const Wi
   request.normalize = fields.boolean("normalize").value_or(true);
   request.add_special_tokens = fields.boolean("add_special_tokens").value_or(true);
   request.truncate_prompt_tokens = read_truncation(fields, limits);
+  accept_idle_fields(fields);
+  request.ignored = fields.unread();
   SLUICE_TRY(fields.status());
   SLUICE_TRY(check_prompts("input", request.inputs, request.add_special_tokens, limits));
   return request;
@@ -138,6 +140,8 @@ Result<ScoreRequest> parse_score_request(std::string_view body, const WireLimits
   const std::string_view documents = spelled(fields, {"text_2", "documents", "items", "data_2"});
   request.documents = read_texts(fields, documents, limits);
   request.truncate_prompt_tokens = read_truncation(fields, limits);
+  accept_idle_fields(fields);
+  request.ignored = fields.unread();
   if (fields.ok() && request.queries.size() != 1 && request.queries.size() != request.documents.size()) {
     fields.fail(documents, fmt::format("There are {} queries and {} documents: send one query, or as many of "
                                        "both.",
@@ -159,6 +163,8 @@ Result<RerankRequest> parse_rerank_request(std::string_view body, const WireLimi
   request.top_n = static_cast<int>(fields.integer("top_n", 0, limits.max_prompts).value_or(0));
   request.return_documents = fields.boolean("return_documents").value_or(true);
   request.truncate_prompt_tokens = read_truncation(fields, limits);
+  accept_idle_fields(fields);
+  request.ignored = fields.unread();
   SLUICE_TRY(fields.status());
   return request;
 }

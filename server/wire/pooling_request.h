@@ -23,6 +23,7 @@ struct EmbeddingRequest {
   bool add_special_tokens = true;
   std::optional<int> truncate_prompt_tokens;  // keep so many of the last tokens; -1: what the model takes
   std::optional<bool> mean_pooling;           // "pooling": "mean" or "last"; none: the server's own
+  std::vector<std::string> ignored;           // fields nobody read
 };
 
 // Scores query i against document i; one query against all.
@@ -30,6 +31,7 @@ struct ScoreRequest {
   std::string model;
   std::vector<std::string> queries, documents;
   std::optional<int> truncate_prompt_tokens;
+  std::vector<std::string> ignored;
 };
 
 struct RerankRequest {
@@ -39,6 +41,7 @@ struct RerankRequest {
   int top_n = 0;  // 0: all
   bool return_documents = true;
   std::optional<int> truncate_prompt_tokens;
+  std::vector<std::string> ignored;
 };
 
 Result<EmbeddingRequest> parse_embedding_request(std::string_view body, const WireLimits& limits);

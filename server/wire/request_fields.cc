@@ -26,12 +26,21 @@ void RequestFields::fail(std::string_view name, std::string message) {
 }
 
 std::optional<JsonText> RequestFields::any(std::string_view name) {
-  for (auto member = members_.rbegin(); member != members_.rend(); ++member) {
-    if (member->name != name) continue;
-    if (member->value.kind() == JsonText::Kind::kNull) return std::nullopt;
-    return member->value;
+  for (size_t i = members_.size(); i-- > 0;) {
+    if (members_[i].name != name) continue;
+    read_[i] = true;
+    if (members_[i].value.kind() == JsonText::Kind::kNull) return std::nullopt;
+    return members_[i].value;
   }
   return std::nullopt;
+}
+
+std::vector<std::string> RequestFields::unread() const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    if (!read_[i]) names.push_back(members_[i].name);
+  }
+  return names;
 }
 
 std::optional<JsonText> RequestFields::typed(std::string_view name, JsonText::Kind kind) {

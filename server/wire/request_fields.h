@@ -40,14 +40,17 @@ class RequestFields {
   Status status() const { return fault_ ? Status(*fault_) : Status(); }
 
   const std::vector<JsonText::Member>& members() const { return members_; }
+  // Names that nobody asked for so far: ignored, as OpenAI's servers do, but worth a debug line.
+  std::vector<std::string> unread() const;
   std::string full_name(std::string_view name) const { return path_ + std::string(name); }
 
  private:
   RequestFields(std::vector<JsonText::Member> members, std::string path)
-      : members_(std::move(members)), path_(std::move(path)) {}
+      : members_(std::move(members)), read_(members_.size()), path_(std::move(path)) {}
   std::optional<JsonText> typed(std::string_view name, JsonText::Kind kind);
 
   std::vector<JsonText::Member> members_;
+  std::vector<bool> read_;  // of each member: somebody asked for it
   std::string path_;
   std::optional<Error> fault_;
 };

@@ -43,28 +43,6 @@ constexpr std::string_view kPassed[] = {"model",
                                         "include_reasoning",
                                         "thinking_token_budget",
                                         "structured_outputs"};
-// Read here, or accepted without effect.
-constexpr std::string_view kOwn[] = {"input",
-                                     "instructions",
-                                     "previous_response_id",
-                                     "store",
-                                     "background",
-                                     "max_output_tokens",
-                                     "max_tool_calls",
-                                     "tools",
-                                     "tool_choice",
-                                     "text",
-                                     "reasoning",
-                                     "truncation",
-                                     "top_logprobs",
-                                     "include",
-                                     "stream_options",
-                                     "service_tier",
-                                     "safety_identifier",
-                                     "prompt_cache_key",
-                                     "prompt_cache_retention",
-                                     "request_id"};
-
 void append_member(std::string& out, std::string_view name, std::string_view json) {
   out += ',';
   append_json_string(out, name);
@@ -274,16 +252,6 @@ void translate_items(RequestFields& fields, const WireLimits& limits, const Resp
   for (std::string& message : items.finish()) request.messages.push_back(std::move(message));
 }
 
-std::vector<std::string> unknown_members(const RequestFields& fields) {
-  std::vector<std::string> unknown;
-  for (const auto& member : fields.members()) {
-    if (std::ranges::find(kPassed, member.name) == std::end(kPassed) &&
-        std::ranges::find(kOwn, member.name) == std::end(kOwn))
-      unknown.push_back(member.name);
-  }
-  return unknown;
-}
-
 }  // namespace
 
 Result<ResponsesRequest> parse_responses_request(std::string_view body, const WireLimits& limits,
@@ -339,7 +307,9 @@ Result<ResponsesRequest> parse_responses_request(std::string_view body, const Wi
   append_member(echo, "background", request.background ? "true" : "false");
   append_member(echo, "service_tier", R"("default")");
   SLUICE_TRY(fields.status());
-  request.ignored = unknown_members(fields);
+  (void)fields.any("stream_options");  // include_obfuscation: nothing is obfuscated here
+  accept_idle_fields(fields);
+  request.ignored = fields.unread();
   return request;
 }
 
