@@ -262,13 +262,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     }
     if (!match.route->always_answered && shared_->connections > options.max_connections) {
       close_after_ = true;
-      HttpResponse response =
-          options.render_fault({503,
-                                "The server has all the connections it wants (--max-connections); try again "
-                                "soon."},
-                               path_);
-      response.headers.add("Retry-After", "1");
-      return response;
+      return options.render_fault(
+          {503, "The server has all the connections it wants (--max-connections); try again soon."}, path_);
     }
     if (options.admit) return options.admit(request, *match.route);
     return std::nullopt;

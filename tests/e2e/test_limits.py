@@ -1,5 +1,5 @@
-"""Every limit with a flag, on a server where it is tight: what lies at it passes, and what passes it is told the
-limit and its flag."""
+"""Limits with flags, on a server where they are tight: what lies at one passes, and what passes
+it is told its flag. Of clients that do not read, tests/server/net/session_test.cc tells."""
 
 import socket
 import time
@@ -15,14 +15,12 @@ FLAGS = {
     "--max-buffered-body-bytes": "25000",
     "--max-request-line-bytes": "200",
     "--max-header-bytes": "1000",
-    "--max-header-count": "12",
+    "--max-header-count": "30",
     "--max-connections": "8",
     "--max-pipelined-bytes": "8KiB",
-    "--max-unsent-bytes": "1KiB",
     "--idle-timeout": "20",
     "--head-timeout": "0.5",
     "--body-timeout": "0.5",
-    "--write-timeout": "1",
     "--max-json-depth": "8",
     "--max-messages": "3",
     "--max-stop-strings": "2",
@@ -103,7 +101,8 @@ def test_the_body(tight):
 
 
 def test_all_bodies_together(tight):
-    head = b"POST /tokenize HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 19000\r\n\r\n"
+    head = b"POST /tokenize HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: 19000\r\n\r\n"
     with connect(tight) as holder:
         holder.sendall(head + b"x" * 18000)
         end = time.monotonic() + PATIENCE_S
@@ -123,7 +122,7 @@ def test_the_head(tight):
     get = lambda path, **headers: httpx.get(tight.url + path, headers=headers)
     expect_named(get("/" + "a" * 300), 414, "--max-request-line-bytes")
     expect_named(get("/health", **{"x-long": "a" * 2000}), 431, "--max-header-bytes")
-    expect_named(get("/health", **{f"x-{i}": "1" for i in range(12)}), 431, "--max-header-count")
+    expect_named(get("/health", **{f"x-{i}": "1" for i in range(30)}), 431, "--max-header-count")
     assert get("/health", **{f"x-{i}": "1" for i in range(5)}).status_code == 200
 
 
@@ -181,28 +180,6 @@ def test_requests_sent_ahead(tight):
         plain.sendall(one * 500)
         answer = read_all(plain)
     assert 1 <= answer.count(b'"finish_reason"') < 500
-
-
-def test_a_client_that_does_not_read_is_cut(tight):
-    body = b'{"prompt": "Once", "max_tokens": 8000, "ignore_eos": true, "stream": true}'
-    with socket.socket() as plain:
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        plain.connect(("127.0.0.1", tight.port))
-        plain.sendall(
-            b"POST /v1/completions HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n" % len(body) + body
-        )
-        end = time.monotonic() + PATIENCE_S
-        while "the client does not read its answer; cancelled" not in tight.output():
-            # Small answers fit the kernel's buffers: then write_timeout or the end of the answer comes first.
-            if (
-                tight.metric("vllm:num_requests_running") == 0
-                and tight.metric("vllm:num_requests_waiting") == 0
-            ):
-                break
-            assert time.monotonic() < end
-            time.sleep(0.05)
-    tight.wait_until_idle()
 
 
 def test_a_requests_own_template(program, model, tight):
