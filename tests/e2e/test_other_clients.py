@@ -1,0 +1,91 @@
+"""Clients of other languages and libraries: the suites under tests/clients, each with packages of its own,
+against the server the tests share. What they need is installed below build/clients, nothing in tests."""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SUITES = ROOT / "tests" / "clients"
+BUILD = ROOT / "build" / "clients"
+
+# Bounds so that a hang ends a test, no claims about speed.
+INSTALL_S = 1200
+SUITE_S = 1800
+
+OUT_OF_REACH = re.compile(
+    r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|dial tcp|i/o timeout|no such host"
+    r"|Temporary failure in name resolution|Name or service not known|NewConnectionError|ConnectTimeoutError"
+)
+
+
+def complete(command, timeout_s, folder, environment=None):
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder,
+        env=os.environ | (environment or {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=timeout_s,
+    )
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def install(command, folder, environment=None):
+    """Fetches packages. A machine that cannot reach their registry skips the suite; other failures fail."""
+    code, output = complete(command, INSTALL_S, folder, environment)
+    if code and OUT_OF_REACH.search(output):
+        pytest.skip(f"`{' '.join(map(str, command))}` cannot reach the registry of its packages from here")
+    assert code == 0, output
+
+
+def run_suite(command, folder, server, model_id, environment=None):
+    told = {"SLUICE_URL": server.url, "SLUICE_MODEL": model_id} | (environment or {})
+    code, output = complete(command, SUITE_S, folder, told)
+    assert code == 0, "\n" + output
+
+
+def program(*names, instead=()):
+    """The first of these programs that is on the machine; the test is skipped when there is none."""
+    for name in [*names, *instead]:
+        if found := shutil.which(name):
+            return found
+    pytest.skip(f"{names[0]} is not on this machine")
+
+
+def installed(mark, source):
+    """Whether what lies at `mark` was made from the file `source`, as it is now."""
+    return mark.exists() and mark.read_bytes() == source.read_bytes()
+
+
+@functools.cache
+def javascript_folder():
+    npm = program("npm")
+    folder = BUILD / "javascript"
+    lock, mark = SUITES / "javascript" / "package-lock.json", folder / "installed.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.mjs"):
+        old.unlink()
+    for file in (SUITES / "javascript").iterdir():
+        if file.is_file():
+            shutil.copy(file, folder)
+    if not installed(mark, lock):
+        mark.unlink(missing_ok=True)
+        install([npm, "ci", "--no-audit", "--no-fund"], folder)
+        shutil.copy(lock, mark)
+    return folder
+
+
+@pytest.mark.parametrize("suite", sorted(file.name for file in SUITES.glob("javascript/*.test.mjs")))
+def test_javascript(server, model_id, suite):
+    node = program("node")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip()
+    if int(version.lstrip("v").split(".")[0]) < 20:
+        pytest.skip(f"these clients need node 20 or newer; here is {version}")
+    run_suite([node, "--test", "--test-reporter=spec", suite], javascript_folder(), server, model_id)
