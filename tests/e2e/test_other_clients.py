@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,25 @@ def test_javascript(server, model_id, suite):
     if int(version.lstrip("v").split(".")[0]) < 20:
         pytest.skip(f"these clients need node 20 or newer; here is {version}")
     run_suite([node, "--test", "--test-reporter=spec", suite], javascript_folder(), server, model_id)
+
+
+@functools.cache
+def python_of_clients():
+    """Not the interpreter of these tests: one of the clients wants an older openai than they do."""
+    folder, requirements = BUILD / "python", SUITES / "python" / "requirements.txt"
+    python, mark = folder / "bin" / "python", folder / "requirements.txt"
+    if not installed(mark, requirements):
+        BUILD.mkdir(parents=True, exist_ok=True)
+        install([sys.executable, "-m", "venv", "--clear", folder], BUILD)
+        install(
+            [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", requirements, "--quiet"],
+            BUILD,
+        )
+        shutil.copy(requirements, mark)
+    return python
+
+
+@pytest.mark.parametrize("suite", sorted(file.name for file in SUITES.glob("python/test_*.py")))
+def test_python(server, model_id, suite):
+    command = [python_of_clients(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", "."]
+    run_suite([*command, suite], SUITES / "python", server, model_id, {"PYTHONDONTWRITEBYTECODE": "1"})
