@@ -179,9 +179,8 @@ def test_embeddings_of_texts(url, model, plain):
 
 
 def test_embeddings_of_token_ids(url, model, plain, monkeypatch):
-    """By default LangChain sends ids of a vocabulary of its own choice; here one whose ids are bytes, since any
-    server with another vocabulary reads other words there. Texts longer than embedding_ctx_length go in parts.
-    """
+    """By default LangChain sends ids of a vocabulary of its own choice; here one whose ids are bytes, for any
+    server with another vocabulary reads other words. A text beyond embedding_ctx_length goes in parts."""
     letters = tiktoken.Encoding(
         "letters", pat_str=r"[\s\S]", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
     )
