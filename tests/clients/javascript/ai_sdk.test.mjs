@@ -1,11 +1,20 @@
-// The Vercel AI SDK, package `ai`, through each of its providers that speak to such a server: `@ai-sdk/openai`
-// for chat and for responses, `@ai-sdk/openai-compatible` for chat.
+// The Vercel AI SDK, package `ai`, through each provider that speaks to such a server: `@ai-sdk/openai` for
+// chat and for responses, `@ai-sdk/openai-compatible` for chat.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import {
-  APICallError, embed, embedMany, generateObject, generateText, Output, stepCountIs, streamObject, streamText, tool,
+  APICallError,
+  embed,
+  embedMany,
+  generateObject,
+  generateText,
+  Output,
+  stepCountIs,
+  streamObject,
+  streamText,
+  tool,
 } from 'ai';
 import { z } from 'zod';
 import { aborted, capital, collect, model, plain, untilAborted, url } from './support.mjs';
@@ -13,7 +22,10 @@ import { aborted, capital, collect, model, plain, untilAborted, url } from './su
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const openai = createOpenAI({ baseURL: `${url}/v1`, apiKey: 'none' });
 const compatible = createOpenAICompatible({
-  name: 'sluice', baseURL: `${url}/v1`, includeUsage: true, supportsStructuredOutputs: true,
+  name: 'sluice',
+  baseURL: `${url}/v1`,
+  includeUsage: true,
+  supportsStructuredOutputs: true,
 });
 const models = {
   '@ai-sdk/openai, chat': openai.chat(model),
@@ -38,14 +50,23 @@ const named = { type: 'tool', toolName: 'weather' };
 
 for (const [name, languageModel] of Object.entries(models)) {
   describe(name, () => {
-    const request = { model: languageModel, messages: capital, temperature: 0, maxOutputTokens: 40, maxRetries: 0 };
+    const request = {
+      model: languageModel,
+      messages: capital,
+      temperature: 0,
+      maxOutputTokens: 40,
+      maxRetries: 0,
+    };
 
     test('text and usage are those of the plain answer, streamed too', async () => {
       const expected = await plain('chat/completions', { messages: capital, temperature: 0, max_tokens: 40 });
       const whole = await generateText(request);
       const stream = streamText(request);
       const text = (await collect(stream.textStream)).join('');
-      for (const [said, answer] of [[whole.text, whole], [text, stream]]) {
+      for (const [said, answer] of [
+        [whole.text, whole],
+        [text, stream],
+      ]) {
         assert.equal(said, expected.choices[0].message.content);
         assert.equal(await answer.finishReason, 'stop');
         const usage = await answer.usage;
@@ -75,14 +96,22 @@ for (const [name, languageModel] of Object.entries(models)) {
     test('required and named tools are called, run, and answered', async () => {
       for (const toolChoice of ['required', named]) {
         const answer = await generateText({
-          ...request, tools: { weather }, toolChoice, maxOutputTokens: 300, providerOptions: oneCall,
-          stopWhen: stepCountIs(2), prepareStep: ({ stepNumber }) => (stepNumber ? { toolChoice: 'none' } : {}),
+          ...request,
+          tools: { weather },
+          toolChoice,
+          maxOutputTokens: 300,
+          providerOptions: oneCall,
+          stopWhen: stepCountIs(2),
+          prepareStep: ({ stepNumber }) => (stepNumber ? { toolChoice: 'none' } : {}),
         });
         assert.equal(answer.steps.length, 2);
         const [first, second] = answer.steps;
         assert.equal(first.finishReason, 'tool-calls');
         assert.equal(first.text, '');
-        assert.deepEqual(first.toolCalls.map((call) => call.toolName), ['weather']);
+        assert.deepEqual(
+          first.toolCalls.map((call) => call.toolName),
+          ['weather'],
+        );
         Weather.parse(first.toolCalls[0].input);
         assert.equal(first.toolResults[0].output.degrees, 21);
         assert.notEqual(second.text, '');
@@ -96,8 +125,14 @@ for (const [name, languageModel] of Object.entries(models)) {
       const whole = await generateText(call);
       const parts = await collect(streamText(call).fullStream);
       const calls = parts.filter((part) => part.type === 'tool-call');
-      assert.deepEqual(calls.map((part) => part.input), whole.toolCalls.map((part) => part.input));
-      const written = parts.filter((part) => part.type === 'tool-input-delta').map((part) => part.delta).join('');
+      assert.deepEqual(
+        calls.map((part) => part.input),
+        whole.toolCalls.map((part) => part.input),
+      );
+      const written = parts
+        .filter((part) => part.type === 'tool-input-delta')
+        .map((part) => part.delta)
+        .join('');
       assert.deepEqual(JSON.parse(written), calls[0].input);
       assert.equal(parts.findLast((part) => part.type === 'finish').finishReason, 'tool-calls');
     });
@@ -106,7 +141,9 @@ for (const [name, languageModel] of Object.entries(models)) {
       const before = await aborted();
       const leave = new AbortController();
       const stream = streamText({
-        ...request, abortSignal: leave.signal, maxOutputTokens: 4000,
+        ...request,
+        abortSignal: leave.signal,
+        maxOutputTokens: 4000,
         messages: [{ role: 'user', content: 'Count from one to ten thousand, every number.' }],
         onError: () => {},
       });
@@ -149,11 +186,18 @@ test('a model that is not served is a 404', async () => {
 });
 
 test('completion models continue a text', async () => {
-  const expected = await plain('completions', { prompt: 'The capital of France is', temperature: 0, max_tokens: 5 });
+  const expected = await plain('completions', {
+    prompt: 'The capital of France is',
+    temperature: 0,
+    max_tokens: 5,
+  });
   for (const languageModel of [openai.completion(model), compatible.completionModel(model)]) {
     // The SDK writes a prompt as a dialogue for such models; the text of it is its own affair.
     const answer = await generateText({
-      model: languageModel, prompt: 'The capital of France is', temperature: 0, maxOutputTokens: 5,
+      model: languageModel,
+      prompt: 'The capital of France is',
+      temperature: 0,
+      maxOutputTokens: 5,
     });
     assert.equal(answer.finishReason, 'length');
     assert.equal(answer.usage.outputTokens, expected.usage.completion_tokens);
@@ -165,7 +209,10 @@ test('embeddings', async () => {
   const expected = await plain('embeddings', { input: values });
   for (const embedder of [openai.embedding(model), compatible.embeddingModel(model)]) {
     const many = await embedMany({ model: embedder, values });
-    assert.deepEqual(many.embeddings, expected.data.map((item) => item.embedding));
+    assert.deepEqual(
+      many.embeddings,
+      expected.data.map((item) => item.embedding),
+    );
     assert.equal(many.usage.tokens, expected.usage.prompt_tokens);
     const one = await embed({ model: embedder, value: values[1] });
     assert.deepEqual(one.embedding, many.embeddings[1]);

@@ -4,7 +4,17 @@ import { test } from 'node:test';
 import OpenAI from 'openai';
 import { zodFunction, zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
 import { z } from 'zod';
-import { aborted, capital, collect, model, PATIENCE_MS, plain, untilAborted, untilRunning, url } from './support.mjs';
+import {
+  aborted,
+  capital,
+  collect,
+  model,
+  PATIENCE_MS,
+  plain,
+  untilAborted,
+  untilRunning,
+  url,
+} from './support.mjs';
 
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0, timeout: PATIENCE_MS });
 const greedy = { model, messages: capital, temperature: 0, max_tokens: 40 };
@@ -25,7 +35,10 @@ const pets = [{ role: 'user', content: 'Invent a pet.' }];
 
 test('models are listed and retrieved', async () => {
   const models = await collect(client.models.list());
-  assert.deepEqual(models.map((entry) => entry.id), [model]);
+  assert.deepEqual(
+    models.map((entry) => entry.id),
+    [model],
+  );
   assert.equal(models[0].object, 'model');
   assert.equal((await client.models.retrieve(model)).id, model);
 });
@@ -44,7 +57,11 @@ test('chat says what the plain answer says', async () => {
 test('a chat stream joins to the same text and ends with the usage', async () => {
   const expected = await plain('chat/completions', greedy);
   const chunks = await collect(
-    await client.chat.completions.create({ ...greedy, stream: true, stream_options: { include_usage: true } }),
+    await client.chat.completions.create({
+      ...greedy,
+      stream: true,
+      stream_options: { include_usage: true },
+    }),
   );
   const text = chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('');
   assert.equal(text, expected.choices[0].message.content);
@@ -68,18 +85,28 @@ test('completions continue a text, streamed too', async () => {
   const request = { model, prompt: ['One, two, three,', 'Monday, Tuesday,'], temperature: 0, max_tokens: 6 };
   const answer = await client.completions.create(request);
   assert.equal(answer.object, 'text_completion');
-  assert.deepEqual(answer.choices.map((choice) => choice.index), [0, 1]);
+  assert.deepEqual(
+    answer.choices.map((choice) => choice.index),
+    [0, 1],
+  );
   const texts = ['', ''];
   for await (const chunk of await client.completions.create({ ...request, stream: true })) {
     for (const choice of chunk.choices) texts[choice.index] += choice.text;
   }
-  assert.deepEqual(texts, answer.choices.map((choice) => choice.text));
+  assert.deepEqual(
+    texts,
+    answer.choices.map((choice) => choice.text),
+  );
 });
 
 test('a zod schema holds, at temperature 1 too', async () => {
   for (const temperature of [0, 1]) {
     const completion = await client.chat.completions.parse({
-      model, messages: pets, temperature, seed: 5, max_tokens: 100,
+      model,
+      messages: pets,
+      temperature,
+      seed: 5,
+      max_tokens: 100,
       response_format: zodResponseFormat(Pet, 'pet'),
     });
     assert.equal(completion.choices[0].finish_reason, 'stop');
@@ -89,14 +116,22 @@ test('a zod schema holds, at temperature 1 too', async () => {
 
 test('a structured answer that runs out of tokens is told as such', async () => {
   const cut = client.chat.completions.parse({
-    model, messages: pets, temperature: 0, max_tokens: 3, response_format: zodResponseFormat(Pet, 'pet'),
+    model,
+    messages: pets,
+    temperature: 0,
+    max_tokens: 3,
+    response_format: zodResponseFormat(Pet, 'pet'),
   });
   await assert.rejects(cut, OpenAI.LengthFinishReasonError);
 });
 
 test('json_object gives an object', async () => {
   const answer = await client.chat.completions.create({
-    model, messages: pets, temperature: 0, max_tokens: 300, response_format: { type: 'json_object' },
+    model,
+    messages: pets,
+    temperature: 0,
+    max_tokens: 300,
+    response_format: { type: 'json_object' },
   });
   if (answer.choices[0].finish_reason === 'stop') {
     assert.equal(typeof JSON.parse(answer.choices[0].message.content), 'object');
@@ -109,7 +144,13 @@ test('json_object gives an object', async () => {
 test('required and named tools are called with arguments that validate', async () => {
   for (const tool_choice of ['required', named]) {
     const completion = await client.chat.completions.parse({
-      model, messages: capital, temperature: 0, max_tokens: 200, tools, tool_choice, parallel_tool_calls: false,
+      model,
+      messages: capital,
+      temperature: 0,
+      max_tokens: 200,
+      tools,
+      tool_choice,
+      parallel_tool_calls: false,
     });
     const [choice] = completion.choices;
     assert.equal(choice.finish_reason, 'tool_calls');
@@ -142,7 +183,11 @@ test("the client's tool loop sends the results back", async () => {
   const asked = [];
   const runner = client.chat.completions.runTools(
     {
-      model, messages: capital, temperature: 0, max_tokens: 60, stream: true,
+      model,
+      messages: capital,
+      temperature: 0,
+      max_tokens: 60,
+      stream: true,
       tool_choice: named,
       tools: [
         zodFunction({
@@ -184,7 +229,11 @@ test('responses answer as chat does, are stored, and go on', async () => {
   assert.equal(first.status, 'completed');
   assert.equal(first.output_text, chat.choices[0].message.content);
   assert.equal(first.usage.input_tokens, chat.usage.prompt_tokens);
-  const second = await client.responses.create({ ...request, previous_response_id: first.id, input: 'And Italy?' });
+  const second = await client.responses.create({
+    ...request,
+    previous_response_id: first.id,
+    input: 'And Italy?',
+  });
   const longer = await plain('chat/completions', {
     ...greedy,
     messages: [
@@ -215,19 +264,29 @@ test('a response streams', async () => {
 
 test('a response holds a zod schema and calls tools', async () => {
   const pet = await client.responses.parse({
-    model, input: 'Invent a pet.', temperature: 0, max_output_tokens: 100,
+    model,
+    input: 'Invent a pet.',
+    temperature: 0,
+    max_output_tokens: 100,
     text: { format: zodTextFormat(Pet, 'pet') },
   });
   Pet.parse(pet.output_parsed);
   const called = await client.responses.create({
-    model, input: 'Weather in Rome?', temperature: 0, max_output_tokens: 100, tool_choice: 'required',
+    model,
+    input: 'Weather in Rome?',
+    temperature: 0,
+    max_output_tokens: 100,
+    tool_choice: 'required',
     parallel_tool_calls: false,
     tools: [{ type: 'function', name: 'get_weather', parameters: z.toJSONSchema(Weather), strict: true }],
   });
   const call = called.output.find((item) => item.type === 'function_call');
   Weather.parse(JSON.parse(call.arguments));
   const next = await client.responses.create({
-    model, previous_response_id: called.id, temperature: 0, max_output_tokens: 16,
+    model,
+    previous_response_id: called.id,
+    temperature: 0,
+    max_output_tokens: 16,
     input: [{ type: 'function_call_output', call_id: call.call_id, output: '21 degrees' }],
   });
   assert.ok(['completed', 'incomplete'].includes(next.status));
@@ -237,7 +296,10 @@ test('a response holds a zod schema and calls tools', async () => {
 test('an aborted stream leaves the server idle', async () => {
   const before = await aborted();
   const stream = await client.chat.completions.create({
-    ...greedy, max_tokens: 4000, ignore_eos: true, stream: true,
+    ...greedy,
+    max_tokens: 4000,
+    ignore_eos: true,
+    stream: true,
   });
   let seen = 0;
   for await (const chunk of stream) {
