@@ -112,3 +112,19 @@ def python_of_clients():
 def test_python(server, model_id, suite):
     command = [python_of_clients(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", "."]
     run_suite([*command, suite], SUITES / "python", server, model_id, {"PYTHONDONTWRITEBYTECODE": "1"})
+
+
+def test_go(server, model_id):
+    go = program("go", instead=["/usr/local/go/bin/go"])
+    folder = SUITES / "go"
+    environment = {
+        name: os.environ.get(name, str(BUILD / "go" / name.lower())) for name in ("GOCACHE", "GOMODCACHE")
+    }
+    # -modcacherw: so that build/ can be deleted by ordinary means.
+    environment["GOFLAGS"] = f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip()
+    environment["GOTOOLCHAIN"] = "local"
+    code, output = complete([go, "list", "-m"], INSTALL_S, folder, environment)
+    if code and "requires go >=" in output:
+        pytest.skip(f"the go on this machine is too old: {output.strip()}")
+    install([go, "mod", "download"], folder, environment)
+    run_suite([go, "test", "-count=1", "-v", "./..."], folder, server, model_id, environment)
