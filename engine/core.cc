@@ -189,7 +189,8 @@ void EngineCore::append_token(Sequence& s, const SampledToken& sampled, Clock::t
   event.tokens.push_back(std::move(token));
   if (s.constraint_failed) {
     event.tokens.clear();
-    event.error = {ErrorCode::kInternal, "The answer cannot go on within its grammar."};
+    event.error = {ErrorCode::kInvalidArgument,
+                   "The answer cannot go on: no token of this model writes what its grammar demands next."};
     finish(s, std::move(event), FinishReason::kError, now);
     return;
   }

@@ -190,6 +190,7 @@ int serve(ServeOptions options, SignalWatch& signals) {
   }
   api.metrics_without_key = options.metrics_without_key;
   api.responses_store_bytes = options.responses_store_bytes;
+  api.limits = options.limits;
   api.log_requests = options.enable_log_requests;
   std::shared_ptr<TlsIdentity> identity;
   if (!options.tls.certfile.empty()) {

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "server/api/plans.h"
 #include "server/api/pooled_answer.h"
@@ -9,6 +10,7 @@
 #include "server/api/route_parts.h"
 #include "server/wire/anthropic_request.h"
 #include "server/wire/error_body.h"
+#include "server/wire/openapi.h"
 
 namespace sluice {
 namespace {
@@ -159,6 +161,20 @@ HttpResponse abort_request(ApiFloor& floor, std::string_view id, std::string_vie
   return json_response(deletion_body(id));
 }
 
+// Last: it describes the others.
+void add_description(Routes& routes, const ApiFloor& floor) {
+  const auto document = std::make_shared<std::string>();
+  routes.add(simple_route("GET", "/openapi.json", Access::kUsers,
+                          [document](const HttpRequest&) { return json_response(*document); }));
+  const auto needs_key = [&](const std::string& method, std::string path) {
+    if (const size_t id = path.find("{id}"); id != std::string::npos) path.replace(id, 4, "x");
+    const Routes::Match match = routes.find(method, path);
+    SLUICE_CHECK(match.route != nullptr);
+    return !floor.keys.admits({}, match.route->access);
+  };
+  *document = openapi_document({floor.options.version, floor.options.limits, needs_key});
+}
+
 }  // namespace
 
 std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads) {
@@ -216,6 +232,7 @@ Routes make_api_routes(ApiFloor& floor) {
                             response.body = floor.metrics.expose();
                             return response;
                           }));
+  add_description(routes, floor);
   return routes;
 }
 

@@ -24,6 +24,7 @@ struct ApiOptions {
   std::chrono::milliseconds health_stall{
       30000};  // an engine with work and no finished step for this long is sick
   bool log_requests = false;
+  WireLimits limits;                                // those with flags, for /openapi.json
   size_t responses_store_bytes = size_t{64} << 20;  // of finished responses that clients may ask for again
 };
 

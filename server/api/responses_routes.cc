@@ -77,8 +77,8 @@ class ResponseOpening final : public Responder, public std::enable_shared_from_t
   void start(std::string body) {
     const size_t bytes = body.size();
     // Neither many turns nor a client's own template keep this thread.
-    const bool stands_alone = body.find("previous_response_id") == std::string::npos &&
-                              !service_->dialect.trusts_request_template;
+    const bool stands_alone =
+        body.find("previous_response_id") == std::string::npos && !service_->dialect.trusts_request_template;
     auto prepare = [service = service_, &store = floor_.responses,
                     asked = OpenRequest{std::move(body), generation_request_.id, id_}] {
       return open_response(*service, store, asked);
@@ -236,7 +236,10 @@ HttpResponse list_input(ApiFloor& floor, const Target& target, std::string_view 
       return true;
     });
   }
-  if (query_value(query, "order") != "asc") std::ranges::reverse(listed);
+  const std::string_view order = query_value(query, "order");
+  if (order != "" && order != "asc" && order != "desc")
+    return error_response(invalid_argument("order", "'order' must be asc or desc."));
+  if (order != "asc") std::ranges::reverse(listed);
   if (const std::string_view after = query_value(query, "after"); !after.empty()) {
     const auto found = std::ranges::find(listed, after, &std::pair<std::string, std::string_view>::first);
     if (found == listed.end())
@@ -261,6 +264,8 @@ std::shared_ptr<Responder> read(ApiFloor& floor, Exchange& exchange, HttpRequest
   auto body = target.more.empty() ? floor.responses.body(target.id) : std::nullopt;
   if (!body) return answer(not_found(target.shown));
   const std::string_view stream = query_value(request.query, "stream");
+  if (stream != "" && stream != "true" && stream != "1" && stream != "false" && stream != "0")
+    return answer(error_response(invalid_argument("stream", "'stream' must be true or false.")));
   if (stream != "true" && stream != "1") return answer(json_response(std::move(*body)));
   int64_t after = -1;
   if (!read_number(query_value(request.query, "starting_after"), int64_t{1} << 40, after))

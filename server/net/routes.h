@@ -41,6 +41,7 @@ class Routes {
   };
   // HEAD finds the GET route.
   Match find(std::string_view method, std::string_view path) const;
+  const std::vector<Route>& all() const { return routes_; }
 
  private:
   std::vector<Route> routes_;

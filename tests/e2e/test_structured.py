@@ -164,6 +164,17 @@ def test_a_wrong_grammar_is_the_clients_fault(server):
         assert answer.json()["error"]["param"]
 
 
+def test_a_text_the_model_cannot_write_is_the_clients_fault(server):
+    """This model has no token with the byte F2."""
+    for choice, stream in (("a\U000b079e", False), ("\U000b079e", False), ("a\U000b079e", True)):
+        body = {"prompt": "Hi", "structured_outputs": {"choice": [choice]}, "stream": stream}
+        answer = server.post("/v1/completions", body)
+        if stream:
+            assert "no token of this model" in answer.text and "[DONE]" not in answer.text
+        else:
+            assert answer.status_code == 400, answer.text
+
+
 def test_other_streams_go_on_while_grammars_compile(server):
     """Heavy new grammars and a stream without one: the stream's answer is what it is alone."""
     free = {"prompt": "Once upon a time", "temperature": 0, "max_tokens": 60, "ignore_eos": True}

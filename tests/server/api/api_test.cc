@@ -1,6 +1,9 @@
 // Every endpoint that does not generate, the door, and the life of the server: loading, serving, draining.
 #include <gtest/gtest.h>
 
+#include <cctype>
+#include <set>
+
 #include "tests/server/api/server_world.h"
 
 namespace sluice {
@@ -121,6 +124,29 @@ TEST(Api, lets_nobody_in_without_a_key_but_probes) {
   EXPECT_EQ(world.post("/v1/completions", body, "x-api-key: other\r\n").status, 200);
   for (const char* path : {"/health", "/ready", "/ping"}) EXPECT_EQ(world.get(path).status, 200) << path;
   for (const char* path : {"/version", "/metrics"}) EXPECT_EQ(world.get(path).status, 401) << path;
+}
+
+TEST(Api, describes_every_route_and_nothing_else) {
+  IoThreads threads(1);
+  const auto floor = make_api_floor({}, threads, 1);
+  const Routes routes = make_api_routes(*floor);
+  ServerWorld world;
+  const json document = json::parse(world.get("/openapi.json").body);
+  std::set<std::pair<std::string, std::string>> described;
+  for (const auto& [path, item] : document["paths"].items()) {
+    for (const auto& [method, operation] : item.items()) {
+      std::string verb = method, place = path;
+      for (char& c : verb) c = static_cast<char>(std::toupper(c));
+      if (const size_t id = place.find("{id}"); id != std::string::npos) place.replace(id, 4, "some/id");
+      const Routes::Match match = routes.find(verb, place);
+      ASSERT_NE(match.route, nullptr) << verb << " " << path;
+      described.emplace(match.route->method, match.route->pattern);
+    }
+  }
+  for (const Route& route : routes.all()) {
+    EXPECT_TRUE(described.contains({route.method, route.pattern}))
+        << route.method << " " << route.pattern << " is not described";
+  }
 }
 
 TEST(Api, tokenizes_text_and_conversations_and_back) {
