@@ -1,130 +1,73 @@
-"""Clients of other languages and libraries: the suites under tests/clients, each with packages of its own,
-against the server the tests share. What they need is installed below build/clients, nothing in tests."""
+"""Clients of other languages and libraries, against the server the tests share: the suites under tests/clients,
+each with packages of its own, and what docs/clients.md says about them."""
 
-import functools
-import os
+import json
 import re
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-SUITES = ROOT / "tests" / "clients"
-BUILD = ROOT / "build" / "clients"
-
-# Bounds so that a hang ends a test, no claims about speed.
-INSTALL_S = 1200
-SUITE_S = 1800
-
-OUT_OF_REACH = re.compile(
-    r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|dial tcp|i/o timeout|no such host"
-    r"|Temporary failure in name resolution|Name or service not known|NewConnectionError|ConnectTimeoutError"
-)
+from other_worlds import BUILD, ROOT, SUITES, go_of_clients, node_of_clients, python_of_clients, run
 
 
-def complete(command, timeout_s, folder, environment=None):
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=folder,
-        env=os.environ | (environment or {}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=timeout_s,
-    )
-    return done.returncode, done.stdout.decode(errors="replace")
-
-
-def install(command, folder, environment=None):
-    """Fetches packages. A machine that cannot reach their registry skips the suite; other failures fail."""
-    code, output = complete(command, INSTALL_S, folder, environment)
-    if code and OUT_OF_REACH.search(output):
-        pytest.skip(f"`{' '.join(map(str, command))}` cannot reach the registry of its packages from here")
-    assert code == 0, output
-
-
-def run_suite(command, folder, server, model_id, environment=None):
-    told = {"SLUICE_URL": server.url, "SLUICE_MODEL": model_id} | (environment or {})
-    code, output = complete(command, SUITE_S, folder, told)
-    assert code == 0, "\n" + output
-
-
-def program(*names, instead=()):
-    """The first of these programs that is on the machine; the test is skipped when there is none."""
-    for name in [*names, *instead]:
-        if found := shutil.which(name):
-            return found
-    pytest.skip(f"{names[0]} is not on this machine")
-
-
-def installed(mark, source):
-    """Whether what lies at `mark` was made from the file `source`, as it is now."""
-    return mark.exists() and mark.read_bytes() == source.read_bytes()
-
-
-@functools.cache
-def javascript_folder():
-    npm = program("npm")
-    folder = BUILD / "javascript"
-    lock, mark = SUITES / "javascript" / "package-lock.json", folder / "installed.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.mjs"):
-        old.unlink()
-    for file in (SUITES / "javascript").iterdir():
-        if file.is_file():
-            shutil.copy(file, folder)
-    if not installed(mark, lock):
-        mark.unlink(missing_ok=True)
-        install([npm, "ci", "--no-audit", "--no-fund"], folder)
-        shutil.copy(lock, mark)
-    return folder
+def told(server, model_id, **more):
+    return {"SLUICE_URL": server.url, "SLUICE_MODEL": model_id} | more
 
 
 @pytest.mark.parametrize("suite", sorted(file.name for file in SUITES.glob("javascript/*.test.mjs")))
 def test_javascript(server, model_id, suite):
-    node = program("node")
-    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout.strip()
-    if int(version.lstrip("v").split(".")[0]) < 20:
-        pytest.skip(f"these clients need node 20 or newer; here is {version}")
-    run_suite([node, "--test", "--test-reporter=spec", suite], javascript_folder(), server, model_id)
-
-
-@functools.cache
-def python_of_clients():
-    """Not the interpreter of these tests: one of the clients wants an older openai than they do."""
-    folder, requirements = BUILD / "python", SUITES / "python" / "requirements.txt"
-    python, mark = folder / "bin" / "python", folder / "requirements.txt"
-    if not installed(mark, requirements):
-        BUILD.mkdir(parents=True, exist_ok=True)
-        install([sys.executable, "-m", "venv", "--clear", folder], BUILD)
-        install(
-            [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", requirements, "--quiet"],
-            BUILD,
-        )
-        shutil.copy(requirements, mark)
-    return python
+    node, folder = node_of_clients()
+    run([node, "--test", "--test-reporter=spec", suite], folder, told(server, model_id))
 
 
 @pytest.mark.parametrize("suite", sorted(file.name for file in SUITES.glob("python/test_*.py")))
 def test_python(server, model_id, suite):
-    command = [python_of_clients(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", "."]
-    run_suite([*command, suite], SUITES / "python", server, model_id, {"PYTHONDONTWRITEBYTECODE": "1"})
+    command = [python_of_clients(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", suite]
+    run(command, SUITES / "python", told(server, model_id, PYTHONDONTWRITEBYTECODE="1"))
 
 
 def test_go(server, model_id):
-    go = program("go", instead=["/usr/local/go/bin/go"])
-    folder = SUITES / "go"
-    environment = {
-        name: os.environ.get(name, str(BUILD / "go" / name.lower())) for name in ("GOCACHE", "GOMODCACHE")
-    }
-    # -modcacherw: so that build/ can be deleted by ordinary means.
-    environment["GOFLAGS"] = f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip()
-    environment["GOTOOLCHAIN"] = "local"
-    code, output = complete([go, "list", "-m"], INSTALL_S, folder, environment)
-    if code and "requires go >=" in output:
-        pytest.skip(f"the go on this machine is too old: {output.strip()}")
-    install([go, "mod", "download"], folder, environment)
-    run_suite([go, "test", "-count=1", "-v", "./..."], folder, server, model_id, environment)
+    go, environment = go_of_clients()
+    run([go, "test", "-count=1", "-v", "./..."], SUITES / "go", told(server, model_id, **environment))
+
+
+PAGE = (ROOT / "docs" / "clients.md").read_text()
+EXAMPLES = re.findall(r"^## (.+?)\n.*?^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "language, code", [example[1:] for example in EXAMPLES], ids=[e[0] for e in EXAMPLES]
+)
+def test_the_example_works_as_pasted(server, model_id, request, language, code):
+    code = code.replace("http://localhost:8000", server.url).replace("SmolLM2-135M-Instruct.Q4_1", model_id)
+    folder, environment = BUILD / "examples", {}
+    folder.mkdir(parents=True, exist_ok=True)
+    if language == "python":
+        ours = "import anthropic" in code or "from anthropic" in code
+        command = [sys.executable if ours else python_of_clients(), "-c", code]
+    elif language == "js":
+        node, folder = node_of_clients()
+        (folder / "example.mjs").write_text(code)
+        command = [node, "example.mjs"]
+    else:
+        assert language == "go"
+        go, environment = go_of_clients()
+        for file in ("go.mod", "go.sum"):
+            shutil.copy(SUITES / "go" / file, folder)
+        (folder / "main.go").write_text(code)
+        command = [go, "run", "."]
+    assert run(command, folder, environment).strip()
+
+
+def test_the_page_names_the_versions_tested():
+    packages = json.loads((SUITES / "javascript" / "package.json").read_text())["dependencies"]
+    pins = {name: version for name, version in packages.items() if name != "zod"}
+    files = [(ROOT / "tests" / "e2e" / "requirements.txt", r"^((?:openai|anthropic))==(\S+)$")]
+    files += [(SUITES / "python" / "requirements.txt", r"^([a-z-]+)(?:\[.*?\])?==(\S+)$")]
+    files += [(SUITES / "go" / "go.mod", r"^require (\S+) (\S+)$")]
+    for file, pattern in files:
+        pins |= {f"{file}: {name}": v for name, v in re.findall(pattern, file.read_text(), re.MULTILINE)}
+    del pins[f"{SUITES / 'python' / 'requirements.txt'}: pytest"]
+    assert len(pins) == 11
+    table = PAGE[: PAGE.index("\n## ")]
+    assert [pin for pin in pins.items() if not re.search(rf"[ ,]{re.escape(pin[1])}[ ,]", table)] == []
