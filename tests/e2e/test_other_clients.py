@@ -1,5 +1,5 @@
-"""Clients of other languages and libraries, against the server the tests share: the suites under tests/clients,
-each with packages of its own, and what docs/clients.md says about them."""
+"""Clients of other languages and libraries against the server the tests share: the suites under tests/clients
+and the examples of docs/clients.md, each with the packages it needs."""
 
 import json
 import re
