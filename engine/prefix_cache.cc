@@ -17,7 +17,7 @@ PrefixCache::PrefixCache(int64_t block_count, int block_tokens, BlockHash hash)
     : block_tokens_(static_cast<size_t>(block_tokens)),
       hash_(hash),
       entries_(static_cast<size_t>(block_count)),
-      tokens_(static_cast<size_t>(block_count) * block_tokens_),
+      tokens_(std::make_unique_for_overwrite<int32_t[]>(static_cast<size_t>(block_count) * block_tokens_)),
       buckets_(std::bit_ceil(static_cast<size_t>(block_count) + 1), kNone) {}
 
 PrefixChain PrefixCache::start(uint64_t salt) {
@@ -25,7 +25,7 @@ PrefixChain PrefixCache::start(uint64_t salt) {
 }
 
 std::span<const int32_t> PrefixCache::tokens_of(int32_t block) const {
-  return std::span(tokens_).subspan(static_cast<size_t>(block) * block_tokens_, block_tokens_);
+  return {tokens_.get() + static_cast<size_t>(block) * block_tokens_, block_tokens_};
 }
 
 bool PrefixCache::matches(int32_t block, const PrefixChain& chain, std::span<const int32_t> tokens) const {
@@ -65,8 +65,7 @@ PrefixCache::Added PrefixCache::add(PrefixChain& chain, std::span<const int32_t>
     forget(other);
     added.displaced = other;
   }
-  std::ranges::copy(tokens,
-                    tokens_.begin() + static_cast<int64_t>(static_cast<size_t>(block) * block_tokens_));
+  std::ranges::copy(tokens, tokens_.get() + static_cast<size_t>(block) * block_tokens_);
   int32_t& head = bucket_of(hash);
   entries_[static_cast<size_t>(block)] = {
       .hash = hash, .parent = chain.parent, .number = ++last_number_, .depth = chain.depth, .next = head};

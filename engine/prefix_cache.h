@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -68,9 +69,9 @@ class PrefixCache {
 
   const size_t block_tokens_;
   const BlockHash hash_;
-  std::vector<Entry> entries_;    // [N]
-  std::vector<int32_t> tokens_;   // [N, B]
-  std::vector<int32_t> buckets_;  // a power of two of chain heads
+  std::vector<Entry> entries_;         // [N]
+  std::unique_ptr<int32_t[]> tokens_;  // [N, B], of those held; memory never written is never touched
+  std::vector<int32_t> buckets_;       // a power of two of chain heads
   uint64_t last_number_ = 0;
   int64_t size_ = 0;
 };
