@@ -73,7 +73,7 @@ struct World {
     core.wait();
     now += std::chrono::milliseconds(10);
     core.complete(now, 0.01);
-    core.publish();
+    core.publish(now);
   }
 
   std::shared_ptr<CountingSink> sink = std::make_shared<CountingSink>();

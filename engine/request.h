@@ -95,6 +95,8 @@ struct Request {
   std::shared_ptr<TokenConstraint> constraint;  // or null; its EOS ends the answer whatever ignore_eos says
   uint64_t cache_salt = 0;                      // prefixes are shared only between equal salts
   uint64_t tag = 0;
+  std::string name;    // the x-request-id: what events (engine/kv_events) call it; at most 128 bytes of it
+  int32_t choice = 0;  // which of that request's prompts and choices
   Clock::time_point arrival = Clock::now();
   Clock::time_point deadline = Clock::time_point::max();
   std::shared_ptr<EventSink> sink;
