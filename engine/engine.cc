@@ -70,7 +70,7 @@ class LoopEngine final : public Engine {
   const EngineOptions& options() const override { return options_; }
   std::vector<int32_t> take_step_tokens() override;
   bool makes_progress(std::chrono::milliseconds stall) const override;
-  Result<std::unique_ptr<KvEventReader>> read_events(std::optional<uint64_t> from,
+  Result<std::unique_ptr<KvEventReader>> read_events(std::optional<KvEventPlace> from,
                                                      std::shared_ptr<KvEventListener> listener) override;
   void begin_drain() override {
     draining_ = true;
@@ -258,7 +258,7 @@ void LoopEngine::publish(bool step_ended) {
   unheard_ -= ended;
 }
 
-Result<std::unique_ptr<KvEventReader>> LoopEngine::read_events(std::optional<uint64_t> from,
+Result<std::unique_ptr<KvEventReader>> LoopEngine::read_events(std::optional<KvEventPlace> from,
                                                                std::shared_ptr<KvEventListener> listener) {
   SLUICE_ASSIGN(KvEventFeed::Opened opened, core_.events().open(from, std::move(listener)));
   inbox_.push_unbounded(Reading{std::move(opened.cursor)});

@@ -62,7 +62,7 @@ class Engine {
 
   // Any thread. What happens from now on, or from event `from` on where it is not forgotten yet; kOverloaded
   // when there are too many readers, kUnavailable while draining.
-  virtual Result<std::unique_ptr<KvEventReader>> read_events(std::optional<uint64_t> from,
+  virtual Result<std::unique_ptr<KvEventReader>> read_events(std::optional<KvEventPlace> from,
                                                              std::shared_ptr<KvEventListener> listener) = 0;
 
   // Refuses new requests from now on; running and waiting ones go on. Readers of events come to their end.

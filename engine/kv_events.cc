@@ -109,7 +109,7 @@ KvEventFeed::~KvEventFeed() {
   close();
 }
 
-Result<KvEventFeed::Opened> KvEventFeed::open(std::optional<uint64_t> from,
+Result<KvEventFeed::Opened> KvEventFeed::open(std::optional<KvEventPlace> from,
                                               std::shared_ptr<KvEventListener> listener) {
   {
     std::lock_guard lock(ring_->mutex);
@@ -122,7 +122,7 @@ Result<KvEventFeed::Opened> KvEventFeed::open(std::optional<uint64_t> from,
     ++ring_->readers;
   }
   auto cursor = std::make_shared<KvEventCursor>();
-  cursor->from = from;
+  if (from && from->epoch.value_or(ring_->epoch) == ring_->epoch) cursor->from = from->sequence;
   cursor->listener = std::move(listener);
   return Opened{std::unique_ptr<KvEventReader>(new KvEventReader(ring_, cursor)), cursor};
 }

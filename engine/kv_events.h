@@ -65,6 +65,12 @@ struct KvEvent {
   std::string_view name() const { return {name_bytes.data(), name_size}; }
 };
 
+// Where a reader wants to go on.
+struct KvEventPlace {
+  uint64_t sequence = 0;
+  std::optional<uint64_t> epoch;  // where the number is from; another one than the engine's is nowhere
+};
+
 // Told that something may be read. On the engine's thread; must not block or throw. Not told again before the
 // next read().
 class KvEventListener {
@@ -122,7 +128,7 @@ class KvEventFeed final : public BlockWatch {
     std::unique_ptr<KvEventReader> reader;
     std::shared_ptr<KvEventCursor> cursor;
   };
-  Result<Opened> open(std::optional<uint64_t> from, std::shared_ptr<KvEventListener> listener);
+  Result<Opened> open(std::optional<KvEventPlace> from, std::shared_ptr<KvEventListener> listener);
 
   bool on() const { return on_; }
   void attach(std::shared_ptr<KvEventCursor> cursor, PrefixCache& cache);

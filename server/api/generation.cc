@@ -129,6 +129,8 @@ Status Generation::submit(int index) {
   request.sink = events_.sink();
   choice.tag = events_.open(*this, index);
   request.tag = choice.tag;
+  request.name = request_id_;
+  request.choice = index;
   Result<RequestHandle> handle = service_->engine->submit(std::move(request));
   if (!handle.ok()) {
     Error error = std::move(handle).error();

@@ -30,7 +30,7 @@ struct World {
     PrefixChain chain = PrefixCache::start(0);
     for (int i = 0; i < length; ++i) grow(chain, first_token);
   }
-  void open(KvFollower& follower, std::optional<uint64_t> from = std::nullopt) {
+  void open(KvFollower& follower, std::optional<KvEventPlace> from = std::nullopt) {
     follower.open(
         feed, [this](auto cursor) { feed.attach(std::move(cursor), cache); }, from);
   }
@@ -107,15 +107,16 @@ TEST(KvEvents, go_on_where_a_reader_left_while_it_is_remembered) {
   world.grow_chain(2, 10);
   world.feed.publish(world.cache);
   follower.forget_start();
-  world.open(follower, follower.next());
+  world.open(follower, KvEventPlace{follower.next(), 42});
   world.feed.publish(world.cache);
   follower.read_all();
   EXPECT_TRUE(follower.start()->resumed);
   world.expect_equal(follower);
 
-  // Beyond the ring, and from the future: a snapshot.
-  for (const uint64_t from : {uint64_t{1}, uint64_t{1000000}, UINT64_MAX}) {
-    world.grow_chain(3 + static_cast<int32_t>(from % 7), 40);
+  // Beyond the ring, from the future, and of another process: a snapshot.
+  for (const KvEventPlace from : {KvEventPlace{1}, KvEventPlace{1000000}, KvEventPlace{UINT64_MAX},
+                                  KvEventPlace{follower.next(), 43}}) {
+    world.grow_chain(3 + static_cast<int32_t>(from.sequence % 7), 40);
     world.feed.publish(world.cache);
     KvFollower other(/*parents_first=*/false);
     world.open(other, from);

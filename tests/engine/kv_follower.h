@@ -26,7 +26,7 @@ class KvFollower {
   explicit KvFollower(bool parents_first = true) : parents_first_(parents_first) {}
 
   void open(KvEventFeed& feed, const std::function<void(std::shared_ptr<KvEventCursor>)>& attach,
-            std::optional<uint64_t> from = std::nullopt) {
+            std::optional<KvEventPlace> from = std::nullopt) {
     auto opened = feed.open(from, std::make_shared<Ear>());
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     reader_ = std::move(opened->reader);
