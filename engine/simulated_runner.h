@@ -71,7 +71,7 @@ class SimulatedRunner : public ModelRunner {
   const size_t slots_;                   // N * B
   std::unique_ptr<uint64_t[]> digests_;  // [slots_] of the prefix up to and with the slot's token; memory
                                          // that was never written is never touched
-  std::vector<int32_t> stored_;  // [slots_] the slot's token, with check_whole_context
+  std::vector<int32_t> stored_;          // [slots_] the slot's token, with check_whole_context
   std::vector<SampledToken> tokens_;
   std::vector<float> hidden_;
   double simulated_seconds_ = 0;

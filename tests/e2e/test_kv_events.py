@@ -152,7 +152,7 @@ def settle(server, replica):
 
 
 def test_a_replay_of_the_events_is_what_a_new_snapshot_says(server):
-    """Under load that evicts and preempts, for readers of the first hour and late ones; also over reconnections."""
+    """Under load that evicts and preempts, for early readers and late ones; also over reconnections."""
     begun = threading.Barrier(3)
     replicas = [Replica() for _ in range(4)]
 
