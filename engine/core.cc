@@ -73,7 +73,7 @@ void EngineCore::add(RequestId id, Request request) {
   auto s = std::make_unique<Sequence>();
   s->id = id;
   s->tokens = std::move(request.prompt);
-  s->prompt_length = s->length();
+  s->prompt_length = s->length() - request.generated_before;
   s->request = std::move(request);
   SamplingParams& sampling = s->request.sampling;
   if (s->request.pooling != Pooling::kNone) {
@@ -93,6 +93,9 @@ void EngineCore::add(RequestId id, Request request) {
     if (s->request.constraint != nullptr && !sampling.allowed_token_ids.empty())
       s->allowed_always = s->allowed_mask;
   }
+  const auto output = s->output();
+  for (size_t i = 0; i < output.size(); ++i)
+    s->thinking.next(s->request.thinking, output.first(i), output[i]);
   scheduler_.add(*s);
   live_.emplace(id, std::move(s));
 }
@@ -189,7 +192,7 @@ void EngineCore::append_token(Sequence& s, const SampledToken& sampled, Clock::t
   SampledToken token = sampled;
   token.id = s.thinking.next(s.request.thinking, s.output(), sampled.id);
   if (token.id != sampled.id) token.logprob = 0;  // it was certain
-  const bool first = s.generated() == 0;
+  const bool first = s.generated() == s.request.generated_before;
   if (first) {
     s.first_token = now;
     events_.prefilled(name_of(s));
@@ -235,7 +238,7 @@ TokenEvent EngineCore::event_of(const Sequence& s) const {
   event.id = s.id;
   event.tag = s.request.tag;
   event.prompt_tokens = s.prompt_length;
-  event.cached_tokens = s.cached_tokens;
+  event.cached_tokens = std::min(s.cached_tokens, s.prompt_length);
   event.completion_tokens = s.generated();
   event.first_scheduled = s.first_scheduled;
   event.first_token = s.first_token;
@@ -256,10 +259,9 @@ void EngineCore::finish(Sequence& s, TokenEvent event, FinishReason reason, Cloc
 void EngineCore::tell_admission(const Sequence& s) {
   if (!events_.on()) return;
   const Scheduler::PromptBlocks blocks = scheduler_.prompt_blocks(s);
-  events_.admitted(name_of(s), {.tokens = s.prompt_length,
-                                .cached_tokens = s.cached_tokens,
-                                .blocks = blocks.count,
-                                .hash = blocks.hash});
+  events_.admitted(
+      name_of(s),
+      {.tokens = s.length(), .cached_tokens = s.cached_tokens, .blocks = blocks.count, .hash = blocks.hash});
 }
 
 void EngineCore::attach_reader(std::shared_ptr<KvEventCursor> cursor) {
@@ -283,7 +285,7 @@ KvLoad EngineCore::load() const {
   load.waiting = static_cast<int32_t>(scheduler_.waiting_count());
   load.waiting_uncached_tokens = counts.waiting_uncached_tokens;
   for (const Sequence* s : scheduler_.running())
-    load.prefilling_tokens += std::max(0, s->prompt_length - s->computed);
+    if (s->uncomputed() > 1) load.prefilling_tokens += s->uncomputed();
   load.kv_blocks_total = pool.block_count();
   load.kv_blocks_used = pool.used_count();
   load.kv_blocks_cached = pool.cached_free_count();

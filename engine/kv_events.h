@@ -31,7 +31,7 @@ struct KvLoad {
   int32_t running = 0, waiting = 0;
   int64_t waiting_uncached_tokens =
       0;  // prompt tokens of waiting requests that were not in the cache when they came
-  int64_t prefilling_tokens = 0;  // prompt tokens of running requests that are not computed yet
+  int64_t prefilling_tokens = 0;  // of running requests, not computed yet
   int64_t kv_blocks_total = 0;
   int64_t kv_blocks_used = 0;    // held by running requests
   int64_t kv_blocks_cached = 0;  // free, but found
@@ -58,6 +58,7 @@ struct KvEvent {
   int32_t choice = 0;     // of the request's prompts and its n
   uint64_t sequence = 0;  // kHeld, kHeldAll: 0
   uint64_t hash = 0, parent = 0;
+  // The prompt is here all that was known when the request came: also what was generated before elsewhere.
   int32_t prompt_tokens = 0, cached_tokens = 0, prompt_blocks = 0, generated = 0;
   KvLoad load;
   std::array<char, kMaxName> name_bytes;  // [0, name_size)

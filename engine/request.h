@@ -88,7 +88,11 @@ class EventSink {
 
 struct Request {
   std::vector<int32_t> prompt;  // >= 1 token
-  SamplingParams sampling;      // not read when pooled
+  // > 0: the last so many tokens of `prompt` are the beginning of the answer, generated elsewhere under the
+  // same parameters. The answer goes on as if it had been generated here: draws, penalties, bounds,
+  // constraint and counts.
+  int32_t generated_before = 0;
+  SamplingParams sampling;  // not read when pooled
   ThinkingBudget thinking;
   Pooling pooling = Pooling::kNone;
   int priority = 0;                             // lower first, with --scheduling-policy priority

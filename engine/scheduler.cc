@@ -201,10 +201,10 @@ void Scheduler::find_prefix(const Sequence& s, PrefixChain& chain) {
 
 void Scheduler::estimate(Sequence& s) {
   PrefixChain chain = PrefixCache::start(s.request.cache_salt);
-  const int32_t most = reads_prefixes(s) ? (s.prompt_length - 1) / options_.block_tokens : 0;
+  const int32_t most = reads_prefixes(s) ? (s.length() - 1) / options_.block_tokens : 0;
   int32_t found = 0;
   while (found < most && cache_.find(chain, block_tokens(s, found)) != PrefixCache::kNone) ++found;
-  s.uncached_estimate = s.prompt_length - found * options_.block_tokens;
+  s.uncached_estimate = s.length() - found * options_.block_tokens;
   counts_.waiting_uncached_tokens += s.uncached_estimate;
 }
 
@@ -216,7 +216,7 @@ void Scheduler::estimate_waiting() {
 }
 
 Scheduler::PromptBlocks Scheduler::prompt_blocks(const Sequence& s) const {
-  const int32_t count = s.prompt_length / options_.block_tokens;
+  const int32_t count = s.length() / options_.block_tokens;
   if (!options_.prefix_caching || count == 0) return {};
   SLUICE_CHECK_LE(s.chain.depth, count);
   uint64_t hash = s.chain.hash;  // behind what the cache knows already
@@ -227,13 +227,14 @@ Scheduler::PromptBlocks Scheduler::prompt_blocks(const Sequence& s) const {
 void Scheduler::count_admission(Sequence& s) {
   s.admitted = true;
   s.cached_tokens = s.computed;
+  const int32_t cached = std::min(s.cached_tokens, s.prompt_length);
   counts_.waiting_prompt_tokens -= s.prompt_length;
   counts_.waiting_uncached_tokens -= s.uncached_estimate;
   counts_.prompt_tokens += static_cast<uint64_t>(s.prompt_length);
-  counts_.prompt_tokens_cached += static_cast<uint64_t>(s.cached_tokens);
+  counts_.prompt_tokens_cached += static_cast<uint64_t>(cached);
   if (!options_.prefix_caching) return;
   counts_.prefix_cache_queries += static_cast<uint64_t>(s.prompt_length);
-  counts_.prefix_cache_hits += static_cast<uint64_t>(s.cached_tokens);
+  counts_.prefix_cache_hits += static_cast<uint64_t>(cached);
 }
 
 // As many of the next `count` tokens as there are rows of logits for; at least one: its own row is kept free.

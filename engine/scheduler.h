@@ -97,8 +97,8 @@ class Scheduler {
 
   // Counts waiting_uncached_tokens from now on: a look into the cache for each sequence that comes.
   void estimate_waiting();
-  // How many whole blocks the prompt has, and the hash of the last; {0, 0} without prefix caching. After the
-  // sequence's first admission, and before a token of its answer is computed.
+  // How many whole blocks the known tokens have, and the hash of the last; {0, 0} without prefix caching.
+  // After the sequence's first admission, and before a token of its answer is computed.
   struct PromptBlocks {
     int32_t count = 0;
     uint64_t hash = 0;

@@ -108,6 +108,7 @@ Result<GenerationPlan> plan_of(const GenerationFields& fields, const ModelServic
   plan.sampling = sampling_of(fields, service);
   SLUICE_TRY(append_bad_words(fields.bad_words, *service.tokenizer, plan.sampling.bad_tokens));
   plan.return_token_ids = fields.return_token_ids;
+  plan.continue_tokens = fields.continue_tokens;
   plan.prompt_logprobs = fields.prompt_logprobs >= 0;
   plan.timeout_s = fields.timeout_s;
   plan.prompt_param = param;

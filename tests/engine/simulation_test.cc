@@ -94,6 +94,7 @@ class Simulation {
     Request request;
     bool cancelled = false;
     int stripes = 0;
+    std::vector<int32_t> before;  // of the answer, generated elsewhere
   };
 
   std::vector<int32_t> make_prompt() {
@@ -142,6 +143,7 @@ class Simulation {
       asked.stripes = between(random_, 1, 30);
       request.constraint = std::make_shared<testing::StripeConstraint>(runner_.facts, asked.stripes);
     }
+    if (request.pooling == Pooling::kNone && chance(random_, 20)) begin_in_the_middle(request, asked);
     if (!check(request, options_, runner_.facts)
              .ok()) {  // too long for the context or the cache: refused at once
       ++refused_;
@@ -149,6 +151,14 @@ class Simulation {
     }
     asked_.emplace(last_id_, std::move(asked));
     core_->add(last_id_, std::move(request));
+  }
+
+  // As after another engine broke off: with a part of the very answer.
+  void begin_in_the_middle(Request& request, Asked& asked) {
+    asked.before = expected_answer(runner_, asked.prompt, request.sampling, asked.stripes).tokens;
+    asked.before.resize(static_cast<size_t>(between(random_, 0, static_cast<int>(asked.before.size()) - 1)));
+    request.prompt.insert(request.prompt.end(), asked.before.begin(), asked.before.end());
+    request.generated_before = static_cast<int32_t>(asked.before.size());
   }
 
   void cancel_someone() {
@@ -230,11 +240,14 @@ class Simulation {
     EXPECT_EQ(life.prefilled, answer.tokens.empty() ? 0 : 1);
     EXPECT_EQ(life.admitted, answer.last.first_scheduled == Clock::time_point() ? 0 : 1);
     if (life.admitted == 0) return;
-    EXPECT_EQ(life.first.cached_tokens, answer.last.cached_tokens);
-    EXPECT_EQ(life.first.prompt_tokens, static_cast<int32_t>(asked.prompt.size()));
+    auto prompt = asked.prompt;
+    EXPECT_EQ(std::min(life.first.cached_tokens, static_cast<int32_t>(prompt.size())),
+              answer.last.cached_tokens);
+    prompt.insert(prompt.end(), asked.before.begin(), asked.before.end());
+    EXPECT_EQ(life.first.prompt_tokens, static_cast<int32_t>(prompt.size()));
     uint64_t hash = PrefixCache::start(asked.request.cache_salt).hash;
-    const size_t B = 16, blocks = options_.enable_prefix_caching ? asked.prompt.size() / B : 0;
-    for (size_t i = 0; i < blocks; ++i) hash = hash_(hash, std::span(asked.prompt).subspan(i * B, B));
+    const size_t B = 16, blocks = options_.enable_prefix_caching ? prompt.size() / B : 0;
+    for (size_t i = 0; i < blocks; ++i) hash = hash_(hash, std::span(prompt).subspan(i * B, B));
     EXPECT_EQ(life.first.prompt_blocks, static_cast<int32_t>(blocks));
     EXPECT_EQ(life.first.hash, blocks == 0 ? 0 : hash);
   }
@@ -270,7 +283,7 @@ class Simulation {
         EXPECT_EQ(s.computed, 0);
       }
       EXPECT_LE(s.generated(), s.request.sampling.max_tokens);
-      EXPECT_LT(s.cached_tokens, s.prompt_length);
+      EXPECT_LT(s.cached_tokens, s.prompt_length + s.request.generated_before);
     });
     int64_t used = 0, cached_free = 0, cached = 0;
     for (size_t b = 0; b < blocks; ++b) {
@@ -327,10 +340,13 @@ class Simulation {
         continue;
       }
       if (!answer.tokens.empty()) check_prompt_logprobs(id, asked, answer);
-      const auto expected = expected_answer(runner_, asked.prompt, asked.request.sampling, asked.stripes);
+      auto expected = expected_answer(runner_, asked.prompt, asked.request.sampling, asked.stripes);
+      const auto before = static_cast<std::ptrdiff_t>(asked.before.size());
+      expected.tokens.erase(expected.tokens.begin(), expected.tokens.begin() + before);
       const FinishReason reason = answer.last.finish_reason;
       ASSERT_EQ(reason == FinishReason::kCancelled, asked.cancelled);
-      ASSERT_EQ(answer.last.completion_tokens, static_cast<int>(answer.tokens.size()));
+      ASSERT_EQ(answer.last.completion_tokens, static_cast<int>(asked.before.size() + answer.tokens.size()));
+      ASSERT_EQ(answer.last.prompt_tokens, static_cast<int>(asked.prompt.size()));
       if (reason == FinishReason::kCancelled || reason == FinishReason::kDeadline) {
         ASSERT_LE(answer.tokens.size(), expected.tokens.size());
         ASSERT_TRUE(std::equal(answer.tokens.begin(), answer.tokens.end(), expected.tokens.begin()))
