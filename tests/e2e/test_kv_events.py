@@ -240,6 +240,13 @@ def test_has_a_bound_on_readers_and_forgets_those_who_leave(server):
     raise AssertionError("there is no place for a new reader")
 
 
+def test_a_quiet_stream_has_a_heartbeat(server):
+    with lines_of(server) as lines:
+        replica = Replica()
+        follow(lines, replica, lambda line: line["event"] == "load")
+        assert next(lines) == {"event": "heartbeat", "next": replica.next}
+
+
 def test_a_stream_does_not_hold_up_the_end(program, costs):
     with Serving(program, costs) as server, lines_of(server) as lines:
         assert next(lines)["event"] == "hello"
