@@ -12,13 +12,11 @@
 #include <span>
 #include <vector>
 
+#include "base/block_hash.h"
+
 namespace sluice {
 
 using BlockHash = uint64_t (*)(uint64_t parent_hash, std::span<const int32_t> tokens);
-
-// The house's block hash (base/hash.h over the token ids as little-endian int32), the same in engine and
-// router.
-uint64_t block_hash(uint64_t parent_hash, std::span<const int32_t> tokens);
 
 // A place in the tree of known prefixes: behind `depth` whole blocks.
 struct PrefixChain {
