@@ -45,12 +45,11 @@ class AdmissionQueue {
   enum class Verdict { kQueued, kFull, kTenantFull };
   Verdict push(QueuedRequest request);
 
-  // The next to go, if any; it leaves with pop_front(). Deadlines are the caller's: see expired().
+  // The next to go, if any; it leaves with pop_front(). Deadlines are the caller's: see pop_expired().
   const QueuedRequest* front();
   QueuedRequest pop_front();
-  // The next after front() that could go instead when front cannot: visits in the order in which they would
-  // be served, at most `limit` of them; visit(const QueuedRequest&) returns true to take that one out. Puts
-  // one back that could not be sent after all: it is the next of its tenant again, and its credit too.
+  // Puts one in that was served before and came back: it is the next of its tenant, with its credit, and no
+  // bound turns it away.
   void push_front(QueuedRequest request);
 
   bool erase(RequestId id);
@@ -86,7 +85,7 @@ class AdmissionQueue {
   };
 
   Tenant* serve_next();
-  QueuedRequest take(Where where);
+  QueuedRequest take(std::unordered_map<RequestId, Where>::iterator found);
   void insert(QueuedRequest request, bool at_front);
 
   const QueueOptions options_;

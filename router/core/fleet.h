@@ -35,6 +35,8 @@ class Charge {
 
  private:
   friend class Fleet;
+  void give_back_prefill();
+
   Fleet* fleet_ = nullptr;
   Replica* replica_ = nullptr;
   PrefillWork work_;

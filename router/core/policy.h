@@ -30,9 +30,10 @@ enum class PolicyName : uint8_t {
   kCacheAware,      // SGLang
   kSticky,          // llm-d: sticky until saturated
   kLmetric,         // new prefill tokens x batch size
+  kDynamo,          // Dynamo: blocks to prefill + blocks in use
   kPrefixAware,     // production-stack: longest prefix, no load
 };
-inline constexpr int kPolicyCount = 11;
+inline constexpr int kPolicyCount = 12;
 // The spelling of --policy. parse_policy: nullopt for what is none.
 const char* name_of(PolicyName policy);
 std::optional<PolicyName> parse_policy(std::string_view name);
@@ -40,12 +41,15 @@ std::optional<PolicyName> parse_policy(std::string_view name);
 // One replica that may take the request.
 struct Candidate {
   ReplicaId replica = kNoReplica;
+  uint32_t member = 0;         // which member of view.ring it is; candidates come in this order
+  uint64_t name_hash = 0;      // the same in every router
   double weight = 1;           // of the replica against its fellows
   double ramp = 1;             // slow start: 0 < ramp <= 1
   uint32_t cached_tokens = 0;  // of this prompt
   uint32_t running = 0;        // requests in flight there
   uint32_t max_running = 256;
   uint64_t prefill_tokens = 0;  // queued and uncached
+  uint64_t context_tokens = 0;  // prompts of what is in flight there
   Seconds wait_seconds = 0;     // until it would begin with this prompt
   PrefillRate rate;
   Seconds decode_step_seconds = 0;  // between two tokens of an answer now
@@ -63,7 +67,7 @@ struct PolicyView {
   std::span<const Candidate> candidates;
   const PolicyRequest& request;
   PrefillRate mean_rate;
-  const HashRing* ring = nullptr;  // over the candidates, in their order
+  const HashRing* ring = nullptr;  // over all replicas of the model
   uint64_t turn = 0;               // counts decisions
   uint64_t random = 0;             // fresh for each decision
 };
@@ -91,7 +95,8 @@ struct PolicyOptions {
   CostOptions cost;
   CacheAwareOptions cache_aware;
   StickyOptions sticky;
-  double chwbl_load_factor = 1.25;
+  double chwbl_load_factor = 1.25;  // KubeAI's, as its 256 points for each replica
+  bool lmetric_queued = true;       // false: count the request's own new tokens alone
 };
 
 // Why: one row for each candidate, in seconds for kCost; other policies fill `total` in their own unit.

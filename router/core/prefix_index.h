@@ -102,7 +102,7 @@ class PrefixIndex {
     Tick horizon = 0;
     uint64_t blocks = 0;
     uint64_t max_blocks = 0;
-    uint64_t retired_at_set = 0;  // sweep position when it was retired: free when the sweep has gone round
+    uint64_t sweep_end = 0;  // retired: its records are out when so many sets were swept
     bool swept = true;
   };
 
@@ -113,7 +113,7 @@ class PrefixIndex {
   Entry* find_or_insert(uint64_t hash, uint64_t parent);
   Record find_record(Entry& entry, HolderId holder);
   Record free_record(Entry& entry);
-  void drop_record(Entry& entry, Record record);
+  void shrink(Entry& entry);
   void forget(Entry& entry);  // it leaves the table: counts and nodes go back
   bool prune(Entry& entry);   // takes out records of retired holders; true when nobody is left
   uint32_t take_node();
@@ -125,8 +125,8 @@ class PrefixIndex {
   std::vector<Node> nodes_;  // [0] is nobody's
   uint32_t free_node_ = 0;
   std::array<Holder, kMaxHolders> holders_;
-  uint64_t sweep_set_ = 0;
-  uint64_t retired_ = 0;  // holders waiting for the sweep
+  uint64_t swept_sets_ = 0;  // since the start
+  uint64_t retired_ = 0;     // holders waiting for the sweep
   uint64_t unrecorded_ = 0;
   uint64_t refused_ = 0;
 };

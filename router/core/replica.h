@@ -69,6 +69,8 @@ struct Replica {
   PrefillWork prefill_work;     // of the prefilling ones, uncached part
   uint64_t context_tokens = 0;  // prompts of all in flight
   Seconds head_since = 0;       // when it began with the prompt that it prefills now
+  PrefillWork window_work;      // completed since the last observation of its rate
+  Seconds window_seconds = 0;   // that it took
 
   // What other routers and direct clients have there, from its reports.
   uint64_t foreign_prefill_tokens = 0;
@@ -82,6 +84,8 @@ struct Replica {
 
   // Seconds until it would begin with a prompt that came now.
   Seconds wait_seconds(Seconds now) const;
+  // A prompt of `work` was completed `elapsed` after its turn came.
+  void observe_prefilled(const PrefillWork& work, Seconds elapsed, Seconds now);
   double kv_usage() const;
 };
 

@@ -46,7 +46,7 @@ class TextDictionary {
     uint64_t hash;
     uint64_t block;
     uint32_t tokens;
-    uint32_t confirmed;  // prompts that agreed
+    uint32_t spare;
   };
   AssociativeTable<Entry> table_;
 };
