@@ -24,8 +24,9 @@ void RateLearner::observe_prefill(const PrefillWork& work, Seconds elapsed) {
   if (!(work.tokens > 0) || !(elapsed > 0) || !(predicted > 0) || !std::isfinite(elapsed)) return;
   const double widest = observations_ < kWarmUp ? 1000 : kBelievable;
   const double time = std::clamp(elapsed, predicted / widest, predicted * widest);
-  // Weighted by 1/time^2: a relative error of short and long prompts counts the same.
-  const double weight = 1 / (time * time);
+  // By 1/tokens^2, so that short and long prompts count alike; not by the time, or a replica's fast days would
+  // outweigh its slow ones.
+  const double weight = 1 / (work.tokens * work.tokens);
   xx_ = kKeep * xx_ + weight * work.tokens * work.tokens;
   xy_ = kKeep * xy_ + weight * work.tokens * work.attention;
   yy_ = kKeep * yy_ + weight * work.attention * work.attention;
@@ -37,8 +38,7 @@ void RateLearner::observe_prefill(const PrefillWork& work, Seconds elapsed) {
 
 // Least squares with a weak pull of each coefficient to the prior (ridge), both coefficients at least zero.
 void RateLearner::solve() {
-  const double prior_time = prior_.token_seconds * kPriorTokens;
-  const double w = kPriorWeight / (prior_time * prior_time);
+  const double w = kPriorWeight / (kPriorTokens * kPriorTokens);
   const double attention =
       kPriorTokens * kPriorTokens;  // scale of the second sum: prompts of twice the length
   const double xx = xx_ + w * kPriorTokens * kPriorTokens;

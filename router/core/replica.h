@@ -8,6 +8,7 @@
 
 #include "router/core/breaker.h"
 #include "router/core/health.h"
+#include "router/core/placed_horizon.h"
 #include "router/core/prefix_index.h"
 #include "router/core/rate_learner.h"
 #include "router/core/units.h"
@@ -76,8 +77,7 @@ struct Replica {
   uint64_t foreign_prefill_tokens = 0;
   uint32_t foreign_running = 0;
 
-  // Placed there since it came, for the horizon of an APPROXIMATE one.
-  uint64_t placed_tokens = 0;
+  PlacedHorizon placed;  // what an APPROXIMATE one has forgotten again
 
   uint64_t requests = 0;
   uint64_t faults = 0;

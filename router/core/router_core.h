@@ -165,8 +165,8 @@ class RouterCore {
   const Fleet& fleet() const { return fleet_; }
   PrefixIndexStats index_stats() const { return index_.stats(); }
   const TextDictionary& dictionary() const { return dictionary_; }
-  size_t queued() const { return queue_.size(); }
-  uint64_t queued_tokens() const { return queue_.tokens(); }
+  size_t queued() const { return queued_; }
+  uint64_t queued_tokens() const { return queued_tokens_; }
   size_t live() const { return requests_.size(); }
   double tokens_per_byte() const { return tokens_per_byte_; }
   // Of a live request that asked for it.
@@ -175,38 +175,49 @@ class RouterCore {
   Decision consider(const RequestSketch& sketch, Seconds now);
 
  private:
+  // router/core/router_core_state.h
   struct Try;
   struct Request;
   struct Group;
-  struct Timer;
   enum class Ending : uint8_t;
 
+  // Deciding and sending: router_core_dispatch.cc.
   Group& group_of(const std::string& model);
   uint32_t prompt_tokens_of(const RequestSketch& sketch) const;
-  // Fills candidates_ with who can take the request now; false when nobody can.
-  bool gather(Request& request, Group& group, Seconds now);
-  size_t decide(Request& request, Group& group, Seconds now);
-  bool try_dispatch(Request& request, bool resume, Seconds now);
-  void enqueue(Request& request, bool at_front, Seconds now);
-  void pump(Seconds now);
-  bool try_again(Request& request, Seconds now);
+  bool gather(const Request& request, Group& group, Seconds now);
+  size_t decide(Request& request, const Group& group, Seconds now);
+  void compare_policies(const PolicyView& view, size_t chosen);
+  bool try_dispatch(Request& request, Seconds now);
+  void dispatch(Request& request, Replica& replica, const Candidate& candidate, bool is_hedge, Seconds now);
+  void hold(Request& request, bool at_front, Seconds now);
+  void pump(Group& group, Seconds now);
+  void pump_all(Seconds now);
   void hedge(Request& request, Seconds now);
-  Try* find_try(RequestId id, Attempt attempt, Request*& request);
-  void end_try(Request& request, Try& attempt, Outcome outcome, Seconds retry_after, Seconds now);
-  void drop_try(Request& request, Attempt attempt);
+
+  // The life of a request: router_core.cc.
+  Request* find(RequestId id);
+  void relay(Request& request, Try& attempt, Seconds now);
+  void try_again(Request& request, bool resume, Seconds now);
+  void end_try(Request& request, Attempt attempt, Outcome outcome, Seconds retry_after, bool cancel,
+               Seconds now);
   void end_request(Request& request, Ending ending, Seconds now);
   void reject(Request& request, Ending ending, int status, std::string message, Seconds now);
-  void learn(Request& request, Try& attempt);
   void set_timer(Request& request, Seconds at);
+  Seconds retry_after();
+  double random_unit();
+
+  // Replicas and their word: router_core_replicas.cc.
+  Try* find_try(RequestId id, ReplicaId replica, Request*& request);
+  void prompt_computed(Request& request, Try& attempt, Seconds now);
+  void learn(const Request& request, const Try& attempt, const Replica& replica);
+  void update_horizon(Replica& replica, Seconds now);
   void update_horizons(Seconds now);
   void set_state(Replica& replica, ReplicaState state, Seconds now);
-  double random_unit();
 
   const RouterCoreOptions options_;
   PrefixIndex index_;
   TextDictionary dictionary_;
   Fleet fleet_;
-  AdmissionQueue queue_;
   Budget retry_budget_;
   Budget hedge_budget_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;
@@ -215,14 +226,18 @@ class RouterCore {
   std::set<std::pair<Seconds, RequestId>> timers_;
   std::vector<Action> actions_;
   RouterStats stats_;
+  size_t queued_ = 0;  // over all models
+  uint64_t queued_tokens_ = 0;
   double tokens_per_byte_;
   uint64_t random_;
   uint64_t turn_ = 0;
   Seconds horizons_at_ = -kNever;
+  Seconds now_ = 0;  // of the last call that had a time
   // Room for one decision.
   std::unique_ptr<PrefixMatch> match_;
   std::vector<Candidate> candidates_;
   std::vector<CostTerms> terms_;
+  std::vector<uint64_t> blocks_;  // of one lesson
 };
 
 }  // namespace sluice::router

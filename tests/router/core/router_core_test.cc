@@ -1,0 +1,1 @@
+#include "router/core/router_core.h"
