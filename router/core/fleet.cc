@@ -160,13 +160,18 @@ Charge Fleet::charge(Replica& replica, uint32_t prompt_tokens, uint32_t cached_t
 
 void Fleet::report(Replica& replica, const LoadReport& load) {
   replica.load = load;
-  // Ours are counted at dispatch and so are never fewer than the report's; what it has beyond them came by
-  // another way.
+  // Ours are counted from before dispatch on, so what it has beyond them came by another way. A report and a
+  // first byte may pass each other on the line: only what two reports in a row show is believed.
   const auto ours = static_cast<uint64_t>(std::max(replica.prefill_work.tokens, 0.0));
-  replica.foreign_prefill_tokens = load.prefill_tokens > ours ? load.prefill_tokens - ours : 0;
+  const uint64_t tokens = load.prefill_tokens > ours ? load.prefill_tokens - ours : 0;
   const uint64_t theirs = uint64_t{load.running} + load.waiting;
-  replica.foreign_running =
-      static_cast<uint32_t>(theirs > replica.in_flight ? theirs - replica.in_flight : 0);
+  const auto running = static_cast<uint32_t>(theirs > replica.in_flight ? theirs - replica.in_flight : 0);
+  replica.foreign_running = std::min(running, replica.last_excess_running);
+  // Where all requests are ours, more tokens than we think are our own wrong guesses at what is cached.
+  replica.foreign_prefill_tokens =
+      replica.foreign_running == 0 ? 0 : std::min(tokens, replica.last_excess_tokens);
+  replica.last_excess_tokens = tokens;
+  replica.last_excess_running = running;
 }
 
 PrefillRate Fleet::mean_rate() const {

@@ -7,8 +7,8 @@ namespace sluice::router {
 namespace {
 
 constexpr double kKeep = 0.97;      // of the past, with each observation: some 33 count
-constexpr double kBelievable = 4;   // an observation counts as at most so many times off the prediction
-constexpr double kPriorWeight = 1;  // the prior counts as so many observations of a prompt of 4000 tokens
+constexpr double kBelievable = 3;   // an observation counts as at most so many times off
+constexpr double kPriorWeight = 1;  // the prior counts as so many prompts of 4000 tokens
 constexpr double kPriorTokens = 4000;
 constexpr uint64_t kWarmUp = 3;  // observations that may be as far off as they like: the prior knows little
 

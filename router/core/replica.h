@@ -76,6 +76,8 @@ struct Replica {
   // What other routers and direct clients have there, from its reports.
   uint64_t foreign_prefill_tokens = 0;
   uint32_t foreign_running = 0;
+  uint64_t last_excess_tokens = 0;  // of the last report over what is ours
+  uint32_t last_excess_running = 0;
 
   PlacedHorizon placed;  // what an APPROXIMATE one has forgotten again
 
