@@ -21,9 +21,10 @@ struct Flags {
   std::vector<std::string> policies;
   std::string fault;
   size_t limit = 0;
+  bool told_rate = false;
   uint64_t seed = 1;
-  double mu_per_second = router::CostOptions{}.mu_per_second;
-  double mu_max = router::CostOptions{}.mu_max;
+  router::CostOptions cost;
+  Seconds waiting_memory = router::RouterCoreOptions{}.waiting_memory;
 };
 
 struct Scenario {
@@ -77,8 +78,7 @@ std::vector<Contestant> contestants(const Flags& flags, const ReplicaModel& mode
   std::vector<Contestant> all;
   for (int i = 0; i < router::kPolicyCount; ++i) {
     PolicyOptions policy{.name = static_cast<PolicyName>(i)};
-    policy.cost.mu_per_second = flags.mu_per_second;
-    policy.cost.mu_max = flags.mu_max;
+    policy.cost = flags.cost;
     // llm-d has its users measure the rate and derive the gate from it: at its best.
     policy.sticky.peak_prefill_tokens_per_second = model.prefill_tokens_per_second;
     if (model.prefill_tokens_per_second < 10'000) policy.sticky.max_ttft_penalty_seconds = 14;
@@ -121,7 +121,11 @@ void run(const Scenario& scenario, const Flags& flags) {
     options.core.default_deadline = 1e9;  // whoever waits is counted with his wait
     options.core.max_replica_wait = 1e9;
     options.core.hedge_factor = 0;
-    options.core.fleet.prior.token_seconds = 1 / 4000.0;  // nobody is told the rates
+    options.core.waiting_memory = flags.waiting_memory;
+    // A rate that is wrong by far, unless told: the learner has to find each replica's.
+    if (!flags.told_rate) options.core.fleet.prior.token_seconds = 1 / 4000.0;
+    if (flags.told_rate)
+      options.core.fleet.prior.token_seconds = 1 / scenario.model.prefill_tokens_per_second;
     Faults& faults = options.faults;
     if (flags.fault == "event-loss") faults.event_loss = 0.01;
     if (flags.fault == "no-events") faults.no_events = true;
@@ -148,11 +152,19 @@ int main(int argc, char** argv) {
   app.add_option("--policy", flags.policies, "only these policies");
   app.add_option("--fault", flags.fault, "injects one")
       ->check(CLI::IsMember({"event-loss", "no-events", "stale", "death", "slow-node", "router-restart"}));
+  app.add_flag("--told-rate", flags.told_rate,
+               "the router starts with the replicas' nominal rate, not far from it");
   app.add_option("--limit", flags.limit, "only the trace's first so many requests");
   app.add_option("--seed", flags.seed, "of arrivals and tie-breaks");
-  app.add_option("--mu-per-second", flags.mu_per_second,
-                 "the cost policy's price on recomputing, per second of wait");
-  app.add_option("--mu-max", flags.mu_max, "and its bound");
+  app.add_option("--recompute-floor", flags.cost.recompute_floor,
+                 "the cost policy's price on work done twice");
+  app.add_option("--recompute-per-waiting", flags.cost.recompute_per_waiting,
+                 "and more of it for each who waits");
+  app.add_option("--recompute-max", flags.cost.recompute_max, "and its bound");
+  app.add_option("--decode-weight", flags.cost.decode_weight, "of the decode step that a first token shares");
+  app.add_option("--tie-share", flags.cost.tie_share, "of a prompt's time, within which totals are equal");
+  app.add_option("--kv-weight", flags.cost.kv_weight, "of the price on KV memory that runs short");
+  app.add_option("--waiting-memory", flags.waiting_memory, "seconds over which waiting prompts are averaged");
   CLI11_PARSE(app, argc, argv);
   for (const Scenario& scenario : scenarios(flags)) {
     if (wanted(flags.only, scenario.name)) run(scenario, flags);

@@ -1,6 +1,7 @@
 #include "router/core/fleet.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -17,8 +18,7 @@ const char* name_of(Knowledge knowledge) {
   return kNames[static_cast<size_t>(knowledge)];
 }
 
-Seconds Replica::wait_seconds(Seconds now) const {
-  const PrefillRate& speed = rate.prefill();
+Seconds Replica::wait_seconds(const PrefillRate& speed, Seconds now) const {
   const Seconds foreign = speed.token_seconds * static_cast<double>(foreign_prefill_tokens);
   if (prefilling == 0) return foreign;
   const Seconds queued = speed.seconds(prefill_work);
@@ -29,7 +29,7 @@ Seconds Replica::wait_seconds(Seconds now) const {
 
 double Replica::kv_usage() const {
   const double ours =
-      static_cast<double>(context_tokens) / static_cast<double>(std::max<uint64_t>(spec.kv_tokens, 1));
+      static_cast<double>(fresh_tokens) / static_cast<double>(std::max<uint64_t>(spec.kv_tokens, 1));
   return std::clamp(std::max(ours, load.kv_usage), 0.0, 1.0);
 }
 
@@ -44,6 +44,7 @@ Charge& Charge::operator=(Charge&& other) noexcept {
   replica_ = std::exchange(other.replica_, nullptr);
   work_ = other.work_;
   prompt_tokens_ = other.prompt_tokens_;
+  fresh_tokens_ = other.fresh_tokens_;
   prefilling_ = other.prefilling_;
   taken_at_ = other.taken_at_;
   return *this;
@@ -68,9 +69,11 @@ void Charge::correct(uint32_t prompt_tokens, uint32_t cached_tokens) {
   if (replica_ == nullptr) return;
   replica_->context_tokens += uint64_t{prompt_tokens} - prompt_tokens_;
   prompt_tokens_ = prompt_tokens;
+  cached_tokens = std::min(cached_tokens, prompt_tokens);
+  replica_->fresh_tokens += uint64_t{prompt_tokens} - cached_tokens - fresh_tokens_;
+  fresh_tokens_ = prompt_tokens - cached_tokens;
   if (!prefilling_) return;
   replica_->prefill_work -= work_;
-  cached_tokens = std::min(cached_tokens, prompt_tokens);
   work_ = PrefillWork::of(prompt_tokens - cached_tokens, cached_tokens);
   replica_->prefill_work += work_;
 }
@@ -79,6 +82,7 @@ void Charge::release() {
   if (replica_ == nullptr) return;
   if (prefilling_) give_back_prefill();
   replica_->context_tokens -= prompt_tokens_;
+  replica_->fresh_tokens -= fresh_tokens_;
   --replica_->in_flight;
   Replica& replica = *std::exchange(replica_, nullptr);
   if (replica.in_flight == 0) fleet_->at_rest(replica);
@@ -90,6 +94,7 @@ void Replica::observe_prefilled(const PrefillWork& work, Seconds elapsed, Second
   constexpr double kTokens = 1024;
   if (window_work.tokens >= kTokens && now > head_since) {
     rate.observe_prefill(window_work, window_seconds);
+    observed_at = now;
     window_work = {};
     window_seconds = 0;
   }
@@ -155,6 +160,7 @@ Charge Fleet::charge(Replica& replica, uint32_t prompt_tokens, uint32_t cached_t
   if (replica.prefilling++ == 0) replica.head_since = now;
   replica.prefill_work += charge.work_;
   replica.context_tokens += prompt_tokens;
+  replica.fresh_tokens += charge.fresh_tokens_ = prompt_tokens - cached_tokens;
   return charge;
 }
 
@@ -174,11 +180,26 @@ void Fleet::report(Replica& replica, const LoadReport& load) {
   replica.last_excess_running = running;
 }
 
+PrefillRate believed_rate(const Replica& replica, const PrefillRate& mean, Seconds now) {
+  constexpr double kFewObservations = 4;
+  constexpr Seconds kMemory = 120;
+  constexpr double kNoise = 0.15;
+  const auto seen = static_cast<double>(replica.rate.observations());
+  const PrefillRate& own = replica.rate.prefill();
+  const double apart = std::log(own.token_seconds / mean.token_seconds);
+  const double belief = seen / (seen + kFewObservations) * std::exp((replica.observed_at - now) / kMemory) *
+                        apart * apart / (apart * apart + kNoise * kNoise);
+  const auto blend = [&](double fleet, double alone) {
+    return fleet + std::min(belief, 1.0) * (alone - fleet);
+  };
+  return {blend(mean.token_seconds, own.token_seconds), blend(mean.attention_seconds, own.attention_seconds)};
+}
+
 PrefillRate Fleet::mean_rate() const {
   // Harmonic in the rates, as work spreads over the fleet by speed.
   double weight = 0, speed = 0, attention = 0;
   for (const auto& replica : replicas_) {
-    if (replica->state == ReplicaState::kGone) continue;
+    if (replica->state == ReplicaState::kGone || replica->rate.observations() == 0) continue;
     const PrefillRate& rate = replica->rate.prefill();
     weight += replica->spec.weight;
     speed += replica->spec.weight / rate.token_seconds;

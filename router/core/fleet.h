@@ -41,6 +41,7 @@ class Charge {
   Replica* replica_ = nullptr;
   PrefillWork work_;
   uint32_t prompt_tokens_ = 0;
+  uint32_t fresh_tokens_ = 0;
   bool prefilling_ = false;
   Seconds taken_at_ = 0;
 };
@@ -75,7 +76,7 @@ class Fleet {
   uint64_t version() const { return version_; }
   void changed() { ++version_; }
 
-  // The mean rate of the ready replicas, each by its weight: what work costs the fleet.
+  // The mean rate of the replicas that were observed, each by its weight: what work costs the fleet.
   PrefillRate mean_rate() const;
 
  private:

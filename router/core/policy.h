@@ -67,18 +67,24 @@ struct PolicyView {
   std::span<const Candidate> candidates;
   const PolicyRequest& request;
   PrefillRate mean_rate;
+  double waiting = 0;              // prompts queued or computed at a replica, mean over replicas and time
   const HashRing* ring = nullptr;  // over all replicas of the model
   uint64_t turn = 0;               // counts decisions
   uint64_t random = 0;             // fresh for each decision
 };
 
 struct CostOptions {
-  // Price on recomputing: mu = min(mu_max, mu_per_second * mean wait of the fleet).
-  double mu_per_second = 1.5;
-  double mu_max = 5;
-  // Seconds an answer's reader loses to slower decoding, for each second until the first token.
-  double decode_weight = 1;
-  double kv_pressure_seconds = 0.15;  // of u/(1-u) at KV usage u
+  // Price on work that is done twice, in seconds that others lose for each second of it:
+  // min(recompute_max, recompute_floor + recompute_per_waiting * waiting).
+  double recompute_floor = 2;
+  double recompute_per_waiting = 2;
+  double recompute_max = 20;
+  double decode_weight = 1;  // of the decode step that the first token shares
+  // Totals as near to the least as this share of the time for the whole prompt are equal: rates are learned
+  // from noisy times, and whoever looks a little faster would get everything. Fewest requests in flight, then
+  // chance.
+  double tie_share = 0.02;
+  double kv_weight = 0.2;  // of the time for the whole prompt, times (u-0.9)/(1-u) at KV usage u above 0.9
 };
 struct CacheAwareOptions {  // sgl-router's command line defaults
   double cache_threshold = 0.3;

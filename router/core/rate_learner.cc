@@ -24,8 +24,8 @@ void RateLearner::observe_prefill(const PrefillWork& work, Seconds elapsed) {
   if (!(work.tokens > 0) || !(elapsed > 0) || !(predicted > 0) || !std::isfinite(elapsed)) return;
   const double widest = observations_ < kWarmUp ? 1000 : kBelievable;
   const double time = std::clamp(elapsed, predicted / widest, predicted * widest);
-  // By 1/tokens^2, so that short and long prompts count alike; not by the time, or a replica's fast days would
-  // outweigh its slow ones.
+  // By 1/tokens^2, so that short and long prompts count alike; not by the time, or a replica's fast days
+  // would outweigh its slow ones.
   const double weight = 1 / (work.tokens * work.tokens);
   xx_ = kKeep * xx_ + weight * work.tokens * work.tokens;
   xy_ = kKeep * xy_ + weight * work.tokens * work.attention;

@@ -69,9 +69,11 @@ struct Replica {
   uint32_t prefilling = 0;      // of these, prompts whose first token has not come
   PrefillWork prefill_work;     // of the prefilling ones, uncached part
   uint64_t context_tokens = 0;  // prompts of all in flight
+  uint64_t fresh_tokens = 0;    // of these, what was not cached when they came
   Seconds head_since = 0;       // when it began with the prompt that it prefills now
   PrefillWork window_work;      // completed since the last observation of its rate
   Seconds window_seconds = 0;   // that it took
+  Seconds observed_at = -kNever;
 
   // What other routers and direct clients have there, from its reports.
   uint64_t foreign_prefill_tokens = 0;
@@ -85,10 +87,15 @@ struct Replica {
   uint64_t faults = 0;
 
   // Seconds until it would begin with a prompt that came now.
-  Seconds wait_seconds(Seconds now) const;
+  Seconds wait_seconds(const PrefillRate& speed, Seconds now) const;
+  Seconds wait_seconds(Seconds now) const { return wait_seconds(rate.prefill(), now); }
   // A prompt of `work` was completed `elapsed` after its turn came.
   void observe_prefilled(const PrefillWork& work, Seconds elapsed, Seconds now);
   double kv_usage() const;
 };
+
+// Its rate as far as we may believe it: what was seen seldom or long ago is drawn to the fleet's mean. Else a
+// replica that looked slow once would get nothing, and so never look better.
+PrefillRate believed_rate(const Replica& replica, const PrefillRate& mean, Seconds now);
 
 }  // namespace sluice::router

@@ -64,6 +64,7 @@ struct RouterCoreOptions {
   Seconds slow_start = 30;        // a new replica's share grows from a tenth to the whole
   Seconds prediction_ttl = 10;    // how long a placement is believed beyond its expected first token
   Seconds approximate_ttl = 600;  // the same on a replica that tells nothing
+  Seconds waiting_memory = 30;    // over which the mean number of waiting prompts is taken
   double tokens_per_byte = 0.25;  // until learned
   uint64_t seed = 0;              // of tie-breaks and jitter
 };
@@ -185,7 +186,8 @@ class RouterCore {
   Group& group_of(const std::string& model);
   uint32_t prompt_tokens_of(const RequestSketch& sketch) const;
   bool gather(const Request& request, Group& group, Seconds now);
-  size_t decide(Request& request, const Group& group, Seconds now);
+  void observe_waiting(Group& group, Seconds now);
+  size_t decide(Request& request, Group& group, Seconds now);
   void compare_policies(const PolicyView& view, size_t chosen);
   bool try_dispatch(Request& request, Seconds now);
   void dispatch(Request& request, Replica& replica, const Candidate& candidate, bool is_hedge, Seconds now);

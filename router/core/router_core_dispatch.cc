@@ -1,5 +1,6 @@
 // Which replica, and sending it there.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -48,6 +49,7 @@ uint32_t RouterCore::prompt_tokens_of(const RequestSketch& sketch) const {
 
 // Fills candidates_ with who can take the request now, all but their cached tokens.
 bool RouterCore::gather(const Request& request, Group& group, Seconds now) {
+  const PrefillRate mean = fleet_.mean_rate();
   // Where it failed before it goes again only when nobody else is there.
   for (const bool again : {false, true}) {
     candidates_.clear();
@@ -58,7 +60,8 @@ bool RouterCore::gather(const Request& request, Group& group, Seconds now) {
       const bool failed = std::ranges::find(request.avoid, replica.id) != request.avoid.end();
       if (failed && !again) continue;
       const uint32_t running = replica.in_flight + replica.foreign_running;
-      const Seconds wait = replica.wait_seconds(now);
+      const PrefillRate rate = believed_rate(replica, mean, now);
+      const Seconds wait = replica.wait_seconds(rate, now);
       if (running >= static_cast<uint32_t>(replica.spec.max_running) || wait > options_.max_replica_wait)
         continue;
       const double age = options_.slow_start > 0 ? (now - replica.ready_since) / options_.slow_start : 1;
@@ -75,7 +78,7 @@ bool RouterCore::gather(const Request& request, Group& group, Seconds now) {
               replica.foreign_prefill_tokens + static_cast<uint64_t>(replica.prefill_work.tokens),
           .context_tokens = replica.context_tokens,
           .wait_seconds = wait,
-          .rate = replica.rate.prefill(),
+          .rate = rate,
           .decode_step_seconds = replica.rate.decode_step(),
           .kv_usage = replica.kv_usage(),
       });
@@ -88,8 +91,22 @@ bool RouterCore::gather(const Request& request, Group& group, Seconds now) {
   return !candidates_.empty();
 }
 
-size_t RouterCore::decide(Request& request, const Group& group, Seconds now) {
+void RouterCore::observe_waiting(Group& group, Seconds now) {
+  double prompts = 0, replicas = 0;
+  for (const Replica* replica : group.members) {
+    if (replica->state != ReplicaState::kReady) continue;
+    prompts += replica->prefilling;
+    ++replicas;
+  }
+  if (replicas == 0) return;
+  const double keep = std::exp((group.waiting_at - now) / options_.waiting_memory);
+  group.waiting = keep * group.waiting + (1 - keep) * prompts / replicas;
+  group.waiting_at = now;
+}
+
+size_t RouterCore::decide(Request& request, Group& group, Seconds now) {
   update_horizons(now);
+  observe_waiting(group, now);
   match_prefix(request.sketch.prompt, tokens_per_byte_, index_, dictionary_, *match_);
   for (Candidate& candidate : candidates_) {
     const HolderId holder = group.members[candidate.member]->holder;
@@ -105,6 +122,7 @@ size_t RouterCore::decide(Request& request, const Group& group, Seconds now) {
   const PolicyView view{.candidates = candidates_,
                         .request = policy_request,
                         .mean_rate = fleet_.mean_rate(),
+                        .waiting = group.waiting,
                         .ring = &group.ring,
                         .turn = turn_,
                         .random = random_};
@@ -168,6 +186,7 @@ void RouterCore::dispatch(Request& request, Replica& replica, const Candidate& c
   request.tries.push_back(std::move(attempt));
   ++stats_.dispatches;
   stats_.prompt_tokens += request.prompt_tokens;
+  request.hedge_at = kNever;
   if (!is_hedge && request.sketch.hedgeable && options_.hedge_factor > 0 && !request.streaming) {
     request.hedge_at = now + std::max(options_.min_hedge_delay, options_.hedge_factor * estimate);
   }

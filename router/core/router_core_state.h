@@ -61,6 +61,8 @@ struct RouterCore::Group {
   HashRing ring;
   AdmissionQueue queue;
   size_t requests = 0;  // alive
+  double waiting = 0;   // prompts not computed, mean over replicas and, with a fading memory, over time
+  Seconds waiting_at = -kNever;
 };
 
 enum class RouterCore::Ending : uint8_t {

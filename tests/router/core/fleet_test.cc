@@ -116,6 +116,17 @@ TEST(Fleet, learns_the_rate_from_a_busy_replica) {
   EXPECT_NEAR(1 / replica->rate.prefill().token_seconds, 5000, 250);
 }
 
+TEST(Fleet, a_rate_that_was_seen_seldom_or_long_ago_is_drawn_to_the_mean) {
+  Fleet fleet({});
+  Replica* replica = fleet.add({.name = "a"});
+  const PrefillRate mean{.token_seconds = 1e-4};
+  EXPECT_EQ(believed_rate(*replica, mean, 0).token_seconds, 1e-4);
+  for (int i = 0; i < 50; ++i) replica->rate.observe_prefill(PrefillWork::of(4000, 0), 4000 * 4e-4);
+  replica->observed_at = 100;
+  EXPECT_GT(believed_rate(*replica, mean, 100).token_seconds, 3e-4);
+  EXPECT_LT(believed_rate(*replica, mean, 1000).token_seconds, 1.01e-4);
+}
+
 TEST(Breaker, clients_errors_do_not_open_it_and_backpressure_waits) {
   Breaker breaker;
   for (int i = 0; i < 100; ++i) {

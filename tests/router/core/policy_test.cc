@@ -28,6 +28,7 @@ struct Scene {
     options.name = name;
     const PolicyView view{.candidates = candidates,
                           .request = request,
+                          .waiting = waiting,
                           .ring = &ring,
                           .turn = ++turn,
                           .random = hash_combine(7, turn)};
@@ -40,6 +41,7 @@ struct Scene {
   std::vector<Candidate> candidates;
   std::vector<CostTerms> terms;
   HashRing ring;
+  double waiting = 0;
   uint64_t turn = 0;
 };
 
@@ -78,18 +80,33 @@ TEST(Policy, all_choose_a_candidate_in_any_state) {
 
 TEST(CostPolicy, takes_the_cached_replica_until_the_wait_there_costs_more) {
   Scene scene(2);
+  scene.options.cost = {.recompute_floor = 0.5, .recompute_per_waiting = 1};
   scene.candidates[0].cached_tokens = 8000;  // 1 s of work saved at 8000 tokens a second
   EXPECT_EQ(scene.choose(PolicyName::kCost), 0U);
-  scene.candidates[0].wait_seconds = 0.9;
+  scene.candidates[0].wait_seconds = 1.4;
   EXPECT_EQ(scene.choose(PolicyName::kCost), 0U);
-  // Work that is done twice costs the more the longer all wait: one second here means half a second each.
-  scene.candidates[0].wait_seconds = 1.5;
-  EXPECT_EQ(scene.choose(PolicyName::kCost), 0U);
-  scene.options.cost.mu_per_second = 0;
-  EXPECT_EQ(scene.choose(PolicyName::kCost), 1U);
-  EXPECT_NEAR(scene.terms[0].wait, 1.5, 1e-9);
+  EXPECT_NEAR(scene.terms[0].wait, 1.4, 1e-9);
   EXPECT_NEAR(scene.terms[0].compute, 0.25, 1e-9);
   EXPECT_NEAR(scene.terms[1].compute, 1.25, 1e-9);
+  EXPECT_NEAR(scene.terms[0].recompute, 0, 1e-9);
+  EXPECT_NEAR(scene.terms[1].recompute, 0.5, 1e-9);
+  scene.candidates[0].wait_seconds = 1.6;
+  EXPECT_EQ(scene.choose(PolicyName::kCost), 1U);
+  // Work that is done twice costs the more the more others wait.
+  scene.waiting = 1;
+  EXPECT_EQ(scene.choose(PolicyName::kCost), 0U);
+}
+
+TEST(CostPolicy, what_many_hold_is_cheap_to_copy_once_more) {
+  Scene scene(5);
+  scene.options.cost = {.recompute_floor = 1, .recompute_per_waiting = 0};
+  for (size_t i = 0; i < 4; ++i) scene.candidates[i].cached_tokens = 8000;
+  scene.choose(PolicyName::kCost);
+  EXPECT_NEAR(scene.terms[4].recompute, 0.25, 1e-9);
+  for (size_t i = 1; i < 4; ++i) scene.candidates[i].cached_tokens = 1000;
+  scene.choose(PolicyName::kCost);
+  EXPECT_NEAR(scene.terms[4].recompute, 7.0 / 8 + 1.0 / 8 / 4, 1e-9);
+  EXPECT_NEAR(scene.terms[1].recompute, 7.0 / 8, 1e-9);
 }
 
 TEST(CostPolicy, knows_who_is_slow_new_or_full) {
@@ -98,8 +115,22 @@ TEST(CostPolicy, knows_who_is_slow_new_or_full) {
   EXPECT_EQ(scene.choose(PolicyName::kCost), 1U);
   scene.candidates[1].ramp = 0.1;
   EXPECT_EQ(scene.choose(PolicyName::kCost), 0U);
+  scene.candidates[0].rate = scene.candidates[1].rate;
   scene.candidates[1].ramp = 1;
   scene.candidates[1].kv_usage = 0.99;
+  EXPECT_EQ(scene.choose(PolicyName::kCost), 0U);
+  scene.candidates[1].kv_usage = 0;
+  scene.candidates[0].running = scene.candidates[0].max_running;
+  scene.candidates[0].decode_step_seconds = scene.candidates[1].decode_step_seconds = 0.02;
+  EXPECT_EQ(scene.choose(PolicyName::kCost), 1U);
+}
+
+TEST(CostPolicy, differences_too_small_to_know_go_to_the_less_loaded) {
+  Scene scene(2);
+  scene.candidates[0].rate.token_seconds *= 0.99;
+  scene.candidates[0].running = 3;
+  EXPECT_EQ(scene.choose(PolicyName::kCost), 1U);
+  scene.candidates[0].rate.token_seconds *= 0.9;
   EXPECT_EQ(scene.choose(PolicyName::kCost), 0U);
 }
 
