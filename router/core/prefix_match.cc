@@ -5,6 +5,9 @@
 namespace sluice::router {
 namespace {
 
+// Of the gallop: between stops whose holders are the same nothing more is asked.
+constexpr size_t kStride = 4;
+
 // Answers for a chain who holds its first i pieces, and how many tokens these are.
 class Prober {
  public:
@@ -12,11 +15,15 @@ class Prober {
          PrefixMatch& match)
       : chain_(chain), rate_(tokens_per_byte), index_(index), dictionary_(dictionary), match_(match) {}
 
-  HolderSet holders(size_t pieces) {
+  // Who holds the first `pieces`; whether the index knows the last of them at all.
+  HolderSet holders(size_t pieces, bool* known = nullptr) {
     HolderSet set;
-    if (!add_holders(pieces, set) && pieces < chain_.hashes.size()) add_holders(pieces + 1, set);
+    const bool found = add_holders(pieces, set);
+    if (known != nullptr) *known = found;
     return set;
   }
+  size_t pieces() const { return chain_.hashes.size(); }
+  void prefetch(size_t pieces) const { index_.prefetch(chain_.hashes[pieces - 1]); }
 
   void assign(const HolderSet& holders, size_t pieces) {
     if (holders.none()) return;
@@ -52,14 +59,49 @@ class Prober {
   PrefixMatch& match_;
 };
 
-// Who of `low` (holders of the first `from` pieces) ends where before `to`, which `high` still hold.
+void search(Prober& prober, size_t from, HolderSet low);
+
+// `high` of `low` hold `to` pieces and not only `from`: tells where the others end.
 void bisect(Prober& prober, size_t from, const HolderSet& low, size_t to, const HolderSet& high) {
   if (low == high) return;
-  if (to == from + 1) return prober.assign(low & ~high, from);
-  const size_t middle = from + (to - from) / 2;
-  const HolderSet set = (prober.holders(middle) & low) | high;
-  bisect(prober, from, low, middle, set);
-  bisect(prober, middle, set, to, high);
+  if (to > from + 1) {
+    const size_t middle = from + (to - from) / 2;
+    const HolderSet set = (prober.holders(middle) & low) | high;
+    bisect(prober, from, low, middle, set);
+    return bisect(prober, middle, set, to, high);
+  }
+  HolderSet ending = low & ~high;
+  bool known = true;
+  prober.holders(to, &known);
+  if (!known && to < prober.pieces()) {  // did the budget take it, and they go on behind?
+    const HolderSet on = prober.holders(to + 1) & ending;
+    if (on.any()) search(prober, to + 1, on);
+    ending &= ~on;
+  }
+  prober.assign(ending, from);
+}
+
+// `low` hold `from` pieces: tells of each how many they hold. Gallops to where nobody is left, then looks at
+// the places between. What is held deeper is held before: a set forgets nobody that a later one has, for the
+// index may not have recorded all holders of a hot block.
+void search(Prober& prober, size_t from, HolderSet low) {
+  struct Stop {
+    size_t pieces;
+    HolderSet holders;
+  };
+  std::array<Stop, 34> stops;
+  size_t count = 0;
+  stops[count++] = {from, low};
+  for (size_t step = kStride - 1; stops[count - 1].pieces < prober.pieces() && stops[count - 1].holders.any();
+       step *= kStride) {
+    const size_t at = std::min(stops[count - 1].pieces + step, prober.pieces());
+    stops[count++] = {at, prober.holders(at)};
+  }
+  for (size_t i = count - 1; i > 0; --i) stops[i - 1].holders |= stops[i].holders;
+  prober.assign(stops[count - 1].holders, stops[count - 1].pieces);
+  for (size_t i = 0; i + 1 < count; ++i) {
+    bisect(prober, stops[i].pieces, stops[i].holders, stops[i + 1].pieces, stops[i + 1].holders);
+  }
 }
 
 }  // namespace
@@ -70,27 +112,13 @@ void match_prefix(const PromptChain& chain, double tokens_per_byte, PrefixIndex&
   match.holders.reset();
   match.longest = 0;
   match.probes = 0;
-  const size_t pieces = chain.hashes.size();
-  if (pieces == 0) return;
+  if (chain.hashes.empty()) return;
   Prober prober(chain, tokens_per_byte, index, dictionary, match);
-
-  // Gallop to where nobody follows. What is held deeper is held here too: a set forgets nobody that a later
-  // one has (the index may not have recorded all holders of a hot block).
-  struct Stop {
-    size_t pieces;
-    HolderSet holders;
-  };
-  std::array<Stop, 34> stops;
-  size_t count = 0;
-  for (size_t at = 1; count + 1 < stops.size(); at = std::min(at * 2, pieces)) {
-    stops[count++] = {at, prober.holders(at)};
-    if (stops[count - 1].holders.none() || at == pieces) break;
-  }
-  for (size_t i = count - 1; i > 0; --i) stops[i - 1].holders |= stops[i].holders;
-  prober.assign(stops[count - 1].holders, stops[count - 1].pieces);
-  for (size_t i = 0; i + 1 < count; ++i) {
-    bisect(prober, stops[i].pieces, stops[i].holders, stops[i + 1].pieces, stops[i + 1].holders);
-  }
+  for (size_t at = 1; at <= prober.pieces(); at *= kStride) prober.prefetch(at);
+  bool known = false;
+  HolderSet first = prober.holders(1, &known);
+  if (!known && prober.pieces() > 1) first = prober.holders(2);
+  search(prober, 1, first);
 }
 
 void place_prompt(const PromptChain& chain, HolderId holder, Tick when, PrefixIndex& index,
