@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "base/huge_pages.h"
 
 namespace sluice::router {
 
@@ -135,8 +136,8 @@ class AssociativeTable {
   }
 
   const uint64_t secret_;
-  std::vector<Set> sets_;
-  std::vector<Entry> entries_;
+  std::vector<Set, HugePageAllocator<Set>> sets_;
+  std::vector<Entry, HugePageAllocator<Entry>> entries_;
   uint64_t size_ = 0;
   uint64_t evictions_ = 0;
 };

@@ -142,9 +142,9 @@ class PrefixIndex {
   void visit_records(Entry& entry, Visit&& visit);
 
   AssociativeTable<Entry> table_;
-  std::vector<Node> nodes_;  // [0] is nobody's
+  std::vector<Node, HugePageAllocator<Node>> nodes_;  // [0] is nobody's
   uint32_t free_node_ = 0;
-  std::vector<Crowd> crowds_;  // [0] is nobody's
+  std::vector<Crowd, HugePageAllocator<Crowd>> crowds_;  // [0] is nobody's
   uint32_t free_crowd_ = 0;
   HolderSet alive_;
   std::array<Holder, kMaxHolders> holders_;

@@ -15,12 +15,18 @@ class Prober {
          PrefixMatch& match)
       : chain_(chain), rate_(tokens_per_byte), index_(index), dictionary_(dictionary), match_(match) {}
 
-  // Who holds the first `pieces`; whether the index knows the last of them at all.
-  HolderSet holders(size_t pieces, bool* known = nullptr) {
+  // Who holds the first `pieces`.
+  HolderSet holders(size_t pieces) {
     HolderSet set;
-    const bool found = add_holders(pieces, set);
-    if (known != nullptr) *known = found;
+    last_known_ = add_holders(pieces, set) ? pieces : 0;
+    if (last_known_ == 0) last_unknown_ = pieces;
     return set;
+  }
+  // Does the index know the last of them at all?
+  bool known(size_t pieces) {
+    if (last_unknown_ == pieces) return false;
+    HolderSet set;
+    return last_known_ == pieces || add_holders(pieces, set);
   }
   size_t pieces() const { return chain_.hashes.size(); }
   void prefetch(size_t pieces) const { index_.prefetch(chain_.hashes[pieces - 1]); }
@@ -52,6 +58,7 @@ class Prober {
     return static_cast<uint32_t>(static_cast<double>(pieces) * chain_.unit * rate_);
   }
 
+  size_t last_known_ = 0, last_unknown_ = 0;  // of the last questions
   const PromptChain& chain_;
   const double rate_;
   PrefixIndex& index_;
@@ -66,14 +73,15 @@ void bisect(Prober& prober, size_t from, const HolderSet& low, size_t to, const 
   if (low == high) return;
   if (to > from + 1) {
     const size_t middle = from + (to - from) / 2;
+    // One of these is asked next, when this answer has come from memory.
+    prober.prefetch(from + (middle - from) / 2);
+    prober.prefetch(middle + (to - middle) / 2);
     const HolderSet set = (prober.holders(middle) & low) | high;
     bisect(prober, from, low, middle, set);
     return bisect(prober, middle, set, to, high);
   }
   HolderSet ending = low & ~high;
-  bool known = true;
-  prober.holders(to, &known);
-  if (!known && to < prober.pieces()) {  // did the budget take it, and they go on behind?
+  if (!prober.known(to) && to < prober.pieces()) {  // did the budget take it, and they go on behind?
     const HolderSet on = prober.holders(to + 1) & ending;
     if (on.any()) search(prober, to + 1, on);
     ending &= ~on;
@@ -115,9 +123,8 @@ void match_prefix(const PromptChain& chain, double tokens_per_byte, PrefixIndex&
   if (chain.hashes.empty()) return;
   Prober prober(chain, tokens_per_byte, index, dictionary, match);
   for (size_t at = 1; at <= prober.pieces(); at *= kStride) prober.prefetch(at);
-  bool known = false;
-  HolderSet first = prober.holders(1, &known);
-  if (!known && prober.pieces() > 1) first = prober.holders(2);
+  HolderSet first = prober.holders(1);
+  if (!prober.known(1) && prober.pieces() > 1) first = prober.holders(2);
   search(prober, 1, first);
 }
 
