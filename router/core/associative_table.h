@@ -47,6 +47,15 @@ class AssociativeTable {
   // Fetches what find() reads first, for one who asks soon.
   void prefetch(uint64_t hash) const { __builtin_prefetch(&sets_[place_of(hash).set]); }
 
+  // The same for the entry, when prefetch() has had its time.
+  void prefetch_entry(uint64_t hash) const {
+    const Place place = place_of(hash);
+    const uint64_t ways = matches(sets_[place.set], place.tag);
+    if (ways != 0) {
+      __builtin_prefetch(&entries_[place.set * kWays + static_cast<uint64_t>(std::countr_zero(ways))]);
+    }
+  }
+
   // What is touched is evicted later than what is not.
   void touch(const Entry* entry) {
     const auto at = static_cast<uint64_t>(entry - entries_.data());

@@ -71,7 +71,9 @@ class PrefixIndex {
   bool holds(HolderId holder, uint64_t hash);
   std::optional<uint64_t> parent_of(uint64_t hash);
   void touch(uint64_t hash);
+  // Fetch what a question about `hash` reads, in two steps: many at once cost little more than one.
   void prefetch(uint64_t hash) const { table_.prefetch(hash); }
+  void prefetch_entry(uint64_t hash) const { table_.prefetch_entry(hash); }
 
   // Exact records the holder has now.
   uint64_t reported_blocks(HolderId holder) const { return holders_[holder].blocks; }
