@@ -4,10 +4,13 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "base/hash.h"
 
 namespace sluice {
+
+inline constexpr std::string_view kBlockHashName = "sluice-1";  // changes with the values below
 
 // What stands before the first block of a prompt whose cache is shared under `salt`.
 inline uint64_t prefix_seed(uint64_t salt) {

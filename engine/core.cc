@@ -28,6 +28,10 @@ BatchLimits batch_limits(const EngineOptions& o, const RunnerFacts& facts) {
           .block_tokens = facts.block_tokens};
 }
 
+KvEventFeed::Name name_of(const Sequence& s) {
+  return {s.request.name, s.request.choice};
+}
+
 bool contains(const std::vector<int32_t>& ids, int32_t id) {
   return std::ranges::find(ids, id) != ids.end();
 }
@@ -53,20 +57,23 @@ void Outbox::post() {
   used_ = 0;
 }
 
-EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner, BlockHash hash)
+EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner, BlockHash hash,
+                       uint64_t epoch)
     : options_(options),
       runner_(std::move(runner)),
       eos_ids_(runner_->facts().eos_ids),
+      events_(epoch),
       scheduler_(scheduler_options(options, runner_->facts(), hash)),
       batch_(batch_limits(options, runner_->facts())),
-      pacer_(options.target_decode_latency_ms, options.max_num_batched_tokens, options.block_size) {}
+      pacer_(options.target_decode_latency_ms, options.max_num_batched_tokens, options.block_size),
+      rates_(options.max_num_batched_tokens) {}
 
 void EngineCore::add(RequestId id, Request request) {
   SLUICE_CHECK(plan_ == nullptr);
   auto s = std::make_unique<Sequence>();
   s->id = id;
   s->tokens = std::move(request.prompt);
-  s->prompt_length = s->length();
+  s->prompt_length = s->length() - request.generated_before;
   s->request = std::move(request);
   SamplingParams& sampling = s->request.sampling;
   if (s->request.pooling != Pooling::kNone) {
@@ -86,6 +93,9 @@ void EngineCore::add(RequestId id, Request request) {
     if (s->request.constraint != nullptr && !sampling.allowed_token_ids.empty())
       s->allowed_always = s->allowed_mask;
   }
+  const auto output = s->output();
+  for (size_t i = 0; i < output.size(); ++i)
+    s->thinking.next(s->request.thinking, output.first(i), output[i]);
   scheduler_.add(*s);
   live_.emplace(id, std::move(s));
 }
@@ -111,7 +121,9 @@ bool EngineCore::launch(Clock::time_point now) {
   plan_ = &scheduler_.plan(pacer_.prefill_limit());
   for (const PlanItem& item : plan_->items) {
     Sequence& s = *item.sequence;
-    if (s.first_scheduled == Clock::time_point{}) s.first_scheduled = now;
+    if (s.first_scheduled != Clock::time_point{}) continue;
+    s.first_scheduled = now;
+    tell_admission(s);
   }
   constrained_.clear();
   for (const PlanItem& item : plan_->items) {
@@ -136,6 +148,7 @@ void EngineCore::wait() {
 void EngineCore::complete(Clock::time_point now, double step_seconds) {
   SLUICE_CHECK(plan_ != nullptr);
   pacer_.step_took(step_seconds, plan_->prefill_tokens, plan_->decode_sequences);
+  rates_.step_took(step_seconds, plan_->prefill_tokens);
   step_tokens_ = plan_->tokens;
   last_step_ = now;
   ++steps_;
@@ -179,8 +192,11 @@ void EngineCore::append_token(Sequence& s, const SampledToken& sampled, Clock::t
   SampledToken token = sampled;
   token.id = s.thinking.next(s.request.thinking, s.output(), sampled.id);
   if (token.id != sampled.id) token.logprob = 0;  // it was certain
-  const bool first = s.generated() == 0;
-  if (first) s.first_token = now;
+  const bool first = s.generated() == s.request.generated_before;
+  if (first) {
+    s.first_token = now;
+    events_.prefilled(name_of(s));
+  }
   const int32_t id = token.id;
   s.tokens.push_back(id);
   ++generation_tokens_;
@@ -222,7 +238,7 @@ TokenEvent EngineCore::event_of(const Sequence& s) const {
   event.id = s.id;
   event.tag = s.request.tag;
   event.prompt_tokens = s.prompt_length;
-  event.cached_tokens = s.cached_tokens;
+  event.cached_tokens = std::min(s.cached_tokens, s.prompt_length);
   event.completion_tokens = s.generated();
   event.first_scheduled = s.first_scheduled;
   event.first_token = s.first_token;
@@ -235,8 +251,47 @@ void EngineCore::finish(Sequence& s, TokenEvent event, FinishReason reason, Cloc
   ++finished_[static_cast<size_t>(reason)];
   ++ended_;
   scheduler_.remove(s);
+  events_.finished(name_of(s), reason, s.generated());
   outbox_.add(s.request.sink, std::move(event));
   live_.erase(s.id);  // and with it `s`
+}
+
+void EngineCore::tell_admission(const Sequence& s) {
+  if (!events_.on()) return;
+  const Scheduler::PromptBlocks blocks = scheduler_.prompt_blocks(s);
+  events_.admitted(
+      name_of(s),
+      {.tokens = s.length(), .cached_tokens = s.cached_tokens, .blocks = blocks.count, .hash = blocks.hash});
+}
+
+void EngineCore::attach_reader(std::shared_ptr<KvEventCursor> cursor) {
+  scheduler_.estimate_waiting();
+  events_.attach(std::move(cursor), scheduler_.cache());
+}
+
+void EngineCore::publish(Clock::time_point now) {
+  outbox_.post();
+  if (!events_.on()) return;
+  const bool moved = std::exchange(told_steps_, steps_) != steps_;
+  if (events_.load_due(now, moved)) events_.load(load(), now);
+  events_.publish(scheduler_.cache());
+}
+
+KvLoad EngineCore::load() const {
+  const SchedulerCounts& counts = scheduler_.counts();
+  const BlockPool& pool = scheduler_.pool();
+  KvLoad load;
+  load.running = static_cast<int32_t>(scheduler_.running().size());
+  load.waiting = static_cast<int32_t>(scheduler_.waiting_count());
+  load.waiting_uncached_tokens = counts.waiting_uncached_tokens;
+  for (const Sequence* s : scheduler_.running())
+    if (s->uncomputed() > 1) load.prefilling_tokens += s->uncomputed();
+  load.kv_blocks_total = pool.block_count();
+  load.kv_blocks_used = pool.used_count();
+  load.kv_blocks_cached = pool.cached_free_count();
+  load.prefill_tokens_per_s = rates_.prefill_tokens_per_s();
+  load.decode_step_s = rates_.decode_step_s();
+  return load;
 }
 
 EngineStats EngineCore::stats() const {

@@ -141,6 +141,8 @@ class RouterCore {
 
   // --- a replica's own word ---
   void kv_event(ReplicaId id, const KvEvent& event, Seconds now);
+  // Where its new event stream may go on; none: it needs a snapshot.
+  std::optional<KvPlace> kv_place(ReplicaId id) const;
   void kv_stream_broke(ReplicaId id, Seconds now);
 
   // --- requests ---
