@@ -40,6 +40,7 @@ class Prober {
     if (holders.none()) return;
     const uint32_t held = tokens(pieces);
     match_.longest = std::max(match_.longest, held);
+    match_.longest_pieces = std::max(match_.longest_pieces, pieces);
     for (size_t h = holders._Find_first(); h < kMaxHolders; h = holders._Find_next(h)) {
       match_.tokens[h] = held;
     }
@@ -137,6 +138,7 @@ void match_prefix(const PromptChain& chain, double tokens_per_byte, PrefixIndex&
   match.tokens.fill(0);
   match.holders.reset();
   match.longest = 0;
+  match.longest_pieces = 0;
   match.probes = 0;
   if (chain.hashes.empty()) return;
   Prober prober(chain, tokens_per_byte, index, dictionary, match);
