@@ -10,6 +10,8 @@
 
 namespace sluice {
 
+inline constexpr std::string_view kBlockHashName = "sluice-1";  // changes with the values below
+
 // What stands before the first block of a prompt whose cache is shared under `salt`.
 inline uint64_t prefix_seed(uint64_t salt) {
   return hash_combine(0, salt);

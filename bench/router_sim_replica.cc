@@ -197,9 +197,9 @@ std::vector<KvEvent> SimReplica::snapshot() const {
   std::vector<KvEvent> lines = {
       {.kind = KvEvent::Kind::kSnapshotBegin, .epoch = epoch_, .sequence = sequence_}};
   for (const auto& [hash, block] : cache_) {
-    lines.push_back({.kind = KvEvent::Kind::kStored, .epoch = epoch_, .hash = hash, .parent = block.parent});
+    lines.push_back({.kind = KvEvent::Kind::kHeld, .epoch = epoch_, .hash = hash, .parent = block.parent});
   }
-  lines.push_back({.kind = KvEvent::Kind::kSnapshotEnd, .epoch = epoch_, .sequence = sequence_});
+  lines.push_back({.kind = KvEvent::Kind::kSnapshotEnd, .epoch = epoch_, .sequence = sequence_ + 1});
   return lines;
 }
 

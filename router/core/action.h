@@ -21,7 +21,7 @@ struct Action {
     kReject,    // answer the client with `status`, `message` and, if > 0, Retry-After; the request has ended
     kFail,      // the stream broke behind its first byte and cannot go on: end it with `message` as an error
                 // event
-    kSnapshot,  // ask `replica` for its blocks: reconnect its event stream with a snapshot
+    kSnapshot,  // its event stream has a gap: connect again, from kv_place() or with a snapshot
   };
   Kind kind = Kind::kHold;
   RequestId request = 0;

@@ -1,11 +1,11 @@
-// A hash table of fixed size that forgets what was not used lately: sets of 64 places, one byte of tag each,
+// A hash table of fixed size that forgets what was not used lately: sets of 56 places, one byte of tag each,
 // and a clock per set. Allocates once; an insert into a full set takes the place of an entry that nobody
 // touched since the clock's hand passed. One thread.
 //
 // Why sets and not one long probe sequence: a probe never leaves its set, whatever hashes an enemy sends; no
 // tombstones, nothing moves; eviction costs a few instructions instead of a sweep. With 64 places and a load
-// of 0.7 two sets in a thousand overflow before the table is full, and lose their least used entry. Which set
-// an entry belongs to depends on a secret, so nobody outside can crowd one.
+// of 0.7 three sets in a thousand overflow before the table is full, and lose their least used entry. Which
+// set an entry belongs to depends on a secret, so nobody outside can crowd one.
 #pragma once
 
 #include <bit>
@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "base/huge_pages.h"
 
 namespace sluice::router {
 
@@ -23,7 +24,7 @@ namespace sluice::router {
 template <class Entry>
 class AssociativeTable {
  public:
-  static constexpr int kWays = 64;
+  static constexpr int kWays = 56;
 
   // At most `budget_bytes`, and at least one set.
   AssociativeTable(uint64_t budget_bytes, uint64_t secret) : secret_(secret) {
@@ -41,6 +42,18 @@ class AssociativeTable {
       if (entry.hash == hash) return &entry;
     }
     return nullptr;
+  }
+
+  // Fetches what find() reads first, for one who asks soon.
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&sets_[place_of(hash).set]); }
+
+  // The same for the entry, when prefetch() has had its time.
+  void prefetch_entry(uint64_t hash) const {
+    const Place place = place_of(hash);
+    const uint64_t ways = matches(sets_[place.set], place.tag);
+    if (ways != 0) {
+      __builtin_prefetch(&entries_[place.set * kWays + static_cast<uint64_t>(std::countr_zero(ways))]);
+    }
   }
 
   // What is touched is evicted later than what is not.
@@ -61,13 +74,10 @@ class AssociativeTable {
       way = std::countr_zero(free);
       ++size_;
     } else {
-      if (set.used == ~uint64_t{0}) set.used = 0;
       // The first untouched place at or behind the hand; those it passes lose their touch.
-      const uint64_t turned = std::rotr(~set.used, set.hand);
-      const int steps = std::countr_zero(turned);
-      set.used &= ~std::rotl(low_bits(steps), set.hand);
-      way = (set.hand + steps) % kWays;
-      set.hand = static_cast<uint8_t>((way + 1) % kWays);
+      way = static_cast<int>(set.hand);
+      for (; (set.used >> way & 1) != 0; way = (way + 1) % kWays) set.used &= ~(uint64_t{1} << way);
+      set.hand = static_cast<uint64_t>((way + 1) % kWays);
       evict(entries_[place.set * kWays + static_cast<uint64_t>(way)]);
       ++evictions_;
     }
@@ -100,11 +110,12 @@ class AssociativeTable {
   uint64_t bytes() const { return sets_.size() * kSetBytes; }
 
  private:
-  struct Set {
-    uint8_t tags[kWays] = {};  // 0: the place is free
-    uint64_t used = 0;         // bit i: place i was touched since the hand passed
-    uint8_t hand = 0;
+  struct alignas(64) Set {      // one cache line
+    uint8_t tags[kWays] = {};   // 0: the place is free
+    uint64_t used : kWays = 0;  // bit i: place i was touched since the hand passed
+    uint64_t hand : 8 = 0;
   };
+  static_assert(sizeof(Set) == 64);
   static constexpr uint64_t kSetBytes = sizeof(Set) + kWays * sizeof(Entry);
 
   struct Place {
@@ -118,8 +129,6 @@ class AssociativeTable {
     const auto tag = static_cast<uint8_t>(mixed);  // low bits: the set took the high ones
     return {set, static_cast<uint8_t>(tag == 0 ? 1 : tag)};
   }
-
-  static uint64_t low_bits(int count) { return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
 
   // Bit i: place i has this tag. Exact: no borrow runs from one byte into the next.
   static uint64_t matches(const Set& set, uint8_t tag) {
@@ -136,8 +145,8 @@ class AssociativeTable {
   }
 
   const uint64_t secret_;
-  std::vector<Set> sets_;
-  std::vector<Entry> entries_;
+  std::vector<Set, HugePageAllocator<Set>> sets_;
+  std::vector<Entry, HugePageAllocator<Entry>> entries_;
   uint64_t size_ = 0;
   uint64_t evictions_ = 0;
 };

@@ -5,14 +5,18 @@
 //   wait_w   until w has computed what is queued there (uncached tokens at w's rate as far as it is believed)
 //   own_w    w's time for the part of this prompt that it does not hold, its attention over the rest included
 //   share_w  weight * slow-start ramp
-//   again_w  tokens that w would compute though another holds them, each counted 1/holders: what one replica
-//   has
-//            is lost work to do again; what many have is hot, and one more copy will be used by those to come
+//   again_w  tokens that will have been computed twice for it: those that others hold and w does not, each
+//   counted
+//            1/holders (what one replica has is lost work to do again; what many have is hot, and one more
+//            copy will be used by those to come); and those that its uncached part evicts at w, each counted
+//            with the chance that it would be used yet: exp(-T_w/T). T_w is how long w's cache holds what
+//            nobody uses, T the mean time between two uses of a prefix. Without this term fast replicas draw
+//            more prefixes than they have memory for, and all of them recompute for ever.
 //   price    floor + per_waiting * L, bounded. L is the mean number of prompts queued or computed at a
 //   replica: in a
 //            queue a second of extra work delays those who come while it is busy, on average L of them
-//            (M/M/1: rho/(1-rho)). The floor stands for what the copy evicts. Being a count, L fits long
-//            prompts and short ones alike; a price on the mean wait in seconds fits only one of them.
+//            (M/M/1: rho/(1-rho)); the floor is the work itself. Being a count, L fits long prompts and short
+//            ones alike; a price on the mean wait in seconds fits only one of them.
 //   R_mean   the fleet's mean rate: the price is the fleet's, not the candidate's
 //   step_w   the decode step that the first token shares
 //   kv_w     the whole prompt's time at R_mean * (u - 0.9)/(1 - u), at KV usage u above 0.9: it waits for
@@ -74,7 +78,8 @@ size_t choose_by_cost(const CostOptions& options, const PolicyView& view, std::s
           200 * c.decode_step_seconds * (c.running - c.max_running + 1) / std::max(c.max_running, 1U);
     }
     cost.compute = c.rate.seconds(PrefillWork::of(uncached, view.request.prompt_tokens - uncached)) / share;
-    cost.recompute = price * view.mean_rate.token_seconds * duplicates.of(c.cached_tokens);
+    cost.recompute =
+        price * view.mean_rate.token_seconds * (duplicates.of(c.cached_tokens) + c.evict_reuse * uncached);
     cost.decode = options.decode_weight * c.decode_step_seconds;
     const double usage = std::min(c.kv_usage, 0.99);
     cost.kv = options.kv_weight * view.mean_rate.token_seconds * view.request.prompt_tokens *

@@ -8,12 +8,18 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "router/core/kv_event.h"
 #include "router/core/prefix_index.h"
 #include "router/core/replica.h"
 
 namespace sluice::router {
+
+struct KvPlace {
+  uint64_t epoch = 0;
+  uint64_t sequence = 0;  // of the next event
+};
 
 class KvKnowledge {
  public:
@@ -35,9 +41,15 @@ class KvKnowledge {
   uint64_t gaps() const { return gaps_; }
   uint64_t repairs() const { return repairs_; }
   uint64_t sequence() const { return sequence_; }
+  // Where a new connection may ask to go on: behind the last event that was applied. None: it needs a
+  // snapshot.
+  std::optional<KvPlace> place() const;
 
  private:
   Verdict lost_track();
+  void drop_snapshot();
+  void resume(const KvEvent& event);
+  void apply_to(HolderId holder, const KvEvent& event);
   void begin_snapshot(const KvEvent& event);
   void end_snapshot();
 
@@ -46,6 +58,8 @@ class KvKnowledge {
   HolderId filling_ = kNoHolder;  // of a snapshot that is coming in
   bool awaiting_ = true;          // a snapshot must come before anything counts
   bool asked_ = false;
+  bool whole_ = false;    // the holder has all up to sequence_
+  uint64_t settled_ = 0;  // 0: the snapshot goes on
   uint64_t epoch_ = 0;
   uint64_t sequence_ = 0;
   uint64_t gaps_ = 0;

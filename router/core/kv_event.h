@@ -1,9 +1,9 @@
 // What a replica of ours tells about itself, as values: its KV blocks, the way of its requests, its load. The
-// wire (JSON lines of GET /kv_events) is router/io's.
+// wire (the JSON lines of docs/kv_events.md) is router/io's.
 //
-// Every event has the engine's epoch (new at each start) and a sequence number that grows by one. A snapshot
-// comes in the stream itself: kSnapshotBegin(epoch, sequence S), kStored for each block (parents first; their
-// sequence numbers do not count), kSnapshotEnd, and then what is live from S+1 on.
+// Numbered events have sequence numbers that grow by one. A stream begins with kSnapshotBegin (`hello` that
+// did not resume; sequence: the number before the first event that follows) or kResumed. Snapshot lines and
+// numbered events come mixed; kSnapshotEnd says from which number on (sequence: `settled`) all is exact.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,15 @@ namespace sluice::router {
 struct KvEvent {
   enum class Kind : uint8_t {
     kSnapshotBegin,
-    kSnapshotEnd,
-    kStored,     // hash, parent: a full block is in the cache
-    kEvicted,    // hash
-    kCleared,    // all blocks
-    kAdmitted,   // request, prompt_tokens, cached_tokens; hash of the prompt's last full block
-    kPrefilled,  // request: its prompt is computed, and its blocks are told
-    kFinished,   // request
-    kLoad,       // running, waiting, prefill_tokens, kv_usage
+    kHeld,         // hash, parent: a block of the snapshot; no number
+    kSnapshotEnd,  // sequence: exact once all events before this number are applied
+    kResumed,      // nothing is missing; sequence: the number of the next event
+    kStored,       // hash, parent: a full block is in the cache
+    kEvicted,      // hash
+    kAdmitted,     // request, prompt_tokens, cached_tokens; hash of the prompt's last full block
+    kPrefilled,    // request: its prompt is computed, and its blocks are told
+    kFinished,     // request
+    kLoad,         // running, waiting, prefill_tokens, kv_usage
   };
   Kind kind = Kind::kLoad;
   uint64_t epoch = 0;

@@ -50,6 +50,7 @@ struct Candidate {
   uint32_t max_running = 256;
   uint64_t prefill_tokens = 0;  // queued and uncached
   uint64_t context_tokens = 0;  // prompts of what is in flight there
+  double evict_reuse = 0;       // chance that what gives its place to this prompt would be used again
   Seconds wait_seconds = 0;     // until it would begin with this prompt
   PrefillRate rate;
   Seconds decode_step_seconds = 0;  // between two tokens of an answer now
@@ -76,7 +77,7 @@ struct PolicyView {
 struct CostOptions {
   // Price on work that is done twice, in seconds that others lose for each second of it:
   // min(recompute_max, recompute_floor + recompute_per_waiting * waiting).
-  double recompute_floor = 2;
+  double recompute_floor = 1;
   double recompute_per_waiting = 2;
   double recompute_max = 20;
   double decode_weight = 1;  // of the decode step that the first token shares

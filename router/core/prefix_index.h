@@ -71,6 +71,9 @@ class PrefixIndex {
   bool holds(HolderId holder, uint64_t hash);
   std::optional<uint64_t> parent_of(uint64_t hash);
   void touch(uint64_t hash);
+  // Fetch what a question about `hash` reads, in two steps: many at once cost little more than one.
+  void prefetch(uint64_t hash) const { table_.prefetch(hash); }
+  void prefetch_entry(uint64_t hash) const { table_.prefetch_entry(hash); }
 
   // Exact records the holder has now.
   uint64_t reported_blocks(HolderId holder) const { return holders_[holder].blocks; }
@@ -78,11 +81,12 @@ class PrefixIndex {
 
  private:
   static constexpr Tick kExact = ~Tick{0};
+  static constexpr uint32_t kCrowd = 1U << 31;
   struct Entry {
     uint64_t hash;
     uint64_t parent;
     Tick placed[2];
-    uint32_t more;       // pool node, 0: none
+    uint32_t more;       // 0: none; a node; with kCrowd a crowd
     HolderId holder[2];  // kept as id + 1: zero is nobody
   };
   static_assert(sizeof(Entry) == 32);
@@ -93,6 +97,16 @@ class PrefixIndex {
     uint32_t next;
   };
   static_assert(sizeof(Node) == 64);
+  // Of a hot block. Placements are kept in two generations instead of each with its moment: all of a
+  // generation are believed as long as its latest, half a minute too long at most.
+  struct alignas(64) Crowd {
+    HolderSet exact;
+    Tick latest[2];       // of each generation; 0: it is empty
+    Tick since;           // when the first generation began
+    uint32_t next;        // of the free ones
+    HolderSet placed[2];  // the generation that grows, the one before
+  };
+  static constexpr Tick kGeneration = 30 * 16;
   struct Record {
     Tick* placed = nullptr;
     HolderId* holder = nullptr;
@@ -114,6 +128,14 @@ class PrefixIndex {
   Record find_record(Entry& entry, HolderId holder);
   Record free_record(Entry& entry);
   void shrink(Entry& entry);
+  Crowd* crowd_of(const Entry& entry) {
+    return (entry.more & kCrowd) != 0 ? &crowds_[entry.more & ~kCrowd] : nullptr;
+  }
+  Crowd* gather_crowd(Entry& entry);  // nullptr: the pool is spent
+  void disperse(Entry& entry);
+  Crowd* crowd_for(Entry& entry);
+  void erase_if_empty(Entry* entry);
+  bool believed(const Crowd& crowd, HolderId holder) const;
   void forget(Entry& entry);  // it leaves the table: counts and nodes go back
   bool prune(Entry& entry);   // takes out records of retired holders; true when nobody is left
   uint32_t take_node();
@@ -122,8 +144,11 @@ class PrefixIndex {
   void visit_records(Entry& entry, Visit&& visit);
 
   AssociativeTable<Entry> table_;
-  std::vector<Node> nodes_;  // [0] is nobody's
+  std::vector<Node, HugePageAllocator<Node>> nodes_;  // [0] is nobody's
   uint32_t free_node_ = 0;
+  std::vector<Crowd, HugePageAllocator<Crowd>> crowds_;  // [0] is nobody's
+  uint32_t free_crowd_ = 0;
+  HolderSet alive_;
   std::array<Holder, kMaxHolders> holders_;
   uint64_t swept_sets_ = 0;  // since the start
   uint64_t retired_ = 0;     // holders waiting for the sweep

@@ -20,6 +20,7 @@ struct PrefixMatch {
   std::array<uint32_t, kMaxHolders> tokens;  // held from the front, by holder id; zero for who holds nothing
   HolderSet holders;                         // who holds something
   uint32_t longest = 0;                      // tokens, over all holders
+  size_t longest_pieces = 0;                 // the same in pieces of the chain
   int probes = 0;
 };
 

@@ -41,6 +41,7 @@
 #include "router/core/policy.h"
 #include "router/core/prefix_match.h"
 #include "router/core/prompt_chain.h"
+#include "router/core/reuse_clock.h"
 
 namespace sluice::router {
 
@@ -141,6 +142,8 @@ class RouterCore {
 
   // --- a replica's own word ---
   void kv_event(ReplicaId id, const KvEvent& event, Seconds now);
+  // Where its new event stream may go on; none: it needs a snapshot.
+  std::optional<KvPlace> kv_place(ReplicaId id) const;
   void kv_stream_broke(ReplicaId id, Seconds now);
 
   // --- requests ---
@@ -185,6 +188,7 @@ class RouterCore {
   // Deciding and sending: router_core_dispatch.cc.
   Group& group_of(const std::string& model);
   uint32_t prompt_tokens_of(const RequestSketch& sketch) const;
+  double reuse_after(const Replica& replica, Seconds now) const;
   bool gather(const Request& request, Group& group, Seconds now);
   void observe_waiting(Group& group, Seconds now);
   size_t decide(Request& request, Group& group, Seconds now);
@@ -235,6 +239,7 @@ class RouterCore {
   uint64_t turn_ = 0;
   Seconds horizons_at_ = -kNever;
   Seconds now_ = 0;  // of the last call that had a time
+  ReuseClock reuse_;
   // Room for one decision.
   std::unique_ptr<PrefixMatch> match_;
   std::vector<Candidate> candidates_;

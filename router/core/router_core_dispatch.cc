@@ -47,6 +47,11 @@ uint32_t RouterCore::prompt_tokens_of(const RequestSketch& sketch) const {
   return static_cast<uint32_t>(std::clamp(tokens, 1.0, kMost));
 }
 
+// What is evicted there was not used for as long as the cache holds things; the chance that it will be yet.
+double RouterCore::reuse_after(const Replica& replica, Seconds now) const {
+  return std::exp((replica.placed.horizon() - now) / reuse_.interval());
+}
+
 // Fills candidates_ with who can take the request now, all but their cached tokens.
 bool RouterCore::gather(const Request& request, Group& group, Seconds now) {
   const PrefillRate mean = fleet_.mean_rate();
@@ -77,6 +82,7 @@ bool RouterCore::gather(const Request& request, Group& group, Seconds now) {
           .prefill_tokens =
               replica.foreign_prefill_tokens + static_cast<uint64_t>(replica.prefill_work.tokens),
           .context_tokens = replica.context_tokens,
+          .evict_reuse = reuse_after(replica, now),
           .wait_seconds = wait,
           .rate = rate,
           .decode_step_seconds = replica.rate.decode_step(),
@@ -113,6 +119,8 @@ size_t RouterCore::decide(Request& request, Group& group, Seconds now) {
     candidate.cached_tokens = std::min(match_->tokens[holder], request.prompt_tokens - 1);
   }
   const auto& hashes = request.sketch.prompt.hashes;
+  if (match_->longest_pieces > 0) reuse_.used(hashes[match_->longest_pieces - 1], now);
+  if (!hashes.empty() && match_->longest_pieces < hashes.size()) reuse_.used(hashes.back(), now);
   const PolicyRequest policy_request{
       .prompt_tokens = request.prompt_tokens,
       .prefix_key = hashes.empty() ? hash_combine(random_, request.sketch.id) : hashes.front(),

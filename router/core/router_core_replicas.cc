@@ -132,6 +132,11 @@ void RouterCore::kv_event(ReplicaId id, const KvEvent& event, Seconds now) {
   }
 }
 
+std::optional<KvPlace> RouterCore::kv_place(ReplicaId id) const {
+  const auto known = knowledge_.find(id);
+  return known == knowledge_.end() ? std::nullopt : known->second->place();
+}
+
 void RouterCore::kv_stream_broke(ReplicaId id, Seconds now) {
   now_ = now;
   if (const auto known = knowledge_.find(id); known != knowledge_.end()) known->second->disconnected();

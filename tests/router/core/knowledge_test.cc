@@ -31,9 +31,9 @@ class Teller {
   std::vector<KvEvent> snapshot() {
     std::vector<KvEvent> lines = {{.kind = Kind::kSnapshotBegin, .epoch = epoch_, .sequence = sequence_}};
     for (const uint64_t hash : blocks_) {
-      lines.push_back({.kind = Kind::kStored, .epoch = epoch_, .hash = hash, .parent = hash - 1});
+      lines.push_back({.kind = Kind::kHeld, .epoch = epoch_, .hash = hash, .parent = hash - 1});
     }
-    lines.push_back({.kind = Kind::kSnapshotEnd, .epoch = epoch_, .sequence = sequence_});
+    lines.push_back({.kind = Kind::kSnapshotEnd, .epoch = epoch_, .sequence = sequence_ + 1});
     log_.clear();
     return lines;
   }
@@ -140,6 +140,51 @@ TEST(Knowledge, the_old_counts_until_the_new_is_complete) {
   EXPECT_TRUE(index.holds(replica.holder, 7));
 }
 
+TEST(Knowledge, a_snapshot_mixed_with_what_happens_is_exact_once_it_is_settled) {
+  PrefixIndex index({.budget_bytes = 1 << 20, .secret = 1});
+  Replica replica;
+  replica.holder = *index.add_holder(0);
+  KvKnowledge knowledge(index, replica);
+  const auto tell = [&](KvEvent event) {
+    event.epoch = 7;
+    return knowledge.apply(event);
+  };
+  tell({.kind = Kind::kSnapshotBegin, .sequence = 10});
+  tell({.kind = Kind::kHeld, .hash = 1});
+  tell({.kind = Kind::kStored, .sequence = 11, .hash = 2});
+  tell({.kind = Kind::kEvicted, .sequence = 12, .hash = 1});
+  tell({.kind = Kind::kHeld, .hash = 2});
+  tell({.kind = Kind::kHeld, .hash = 3});
+  tell({.kind = Kind::kSnapshotEnd, .sequence = 14});
+  EXPECT_EQ(replica.knowledge, Knowledge::kRepairing);
+  tell({.kind = Kind::kEvicted, .sequence = 13, .hash = 3});
+  EXPECT_EQ(replica.knowledge, Knowledge::kExact);
+  EXPECT_FALSE(index.holds(replica.holder, 1));
+  EXPECT_TRUE(index.holds(replica.holder, 2));
+  EXPECT_FALSE(index.holds(replica.holder, 3));
+}
+
+TEST(Knowledge, goes_on_where_a_connection_broke) {
+  PrefixIndex index({.budget_bytes = 1 << 20, .secret = 1});
+  Replica replica;
+  replica.holder = *index.add_holder(0);
+  KvKnowledge knowledge(index, replica);
+  EXPECT_FALSE(knowledge.place().has_value());
+  Teller teller;
+  teller.store(5);
+  for (const KvEvent& event : teller.snapshot()) knowledge.apply(event);
+  knowledge.disconnected();
+  EXPECT_EQ(replica.knowledge, Knowledge::kRepairing);
+  ASSERT_TRUE(knowledge.place().has_value());
+  EXPECT_EQ(knowledge.place()->sequence, 2U);
+  EXPECT_EQ(knowledge.apply({.kind = Kind::kResumed, .epoch = 1000, .sequence = 2}), Verdict::kApplied);
+  EXPECT_EQ(replica.knowledge, Knowledge::kExact);
+  EXPECT_TRUE(index.holds(replica.holder, 5));
+  knowledge.disconnected();
+  EXPECT_NE(knowledge.apply({.kind = Kind::kResumed, .epoch = 1001, .sequence = 2}), Verdict::kApplied);
+  EXPECT_EQ(replica.knowledge, Knowledge::kRepairing);
+}
+
 TEST(Knowledge, endless_snapshots_and_nonsense_hurt_nobody_else) {
   PrefixIndex index({.budget_bytes = 1 << 20, .secret = 1});
   Replica honest, liar;
@@ -152,7 +197,7 @@ TEST(Knowledge, endless_snapshots_and_nonsense_hurt_nobody_else) {
   for (const KvEvent& event : teller.snapshot()) first.apply(event);
   std::mt19937_64 random(1);
   for (int i = 0; i < 200'000; ++i) {
-    second.apply({.kind = static_cast<Kind>(random() % 9),
+    second.apply({.kind = static_cast<Kind>(random() % 10),
                   .epoch = random() % 2,
                   .sequence = random() % 4 == 0 ? random() : second.sequence() + 1,
                   .hash = random() % 2 == 0 ? random() : random() % 100,

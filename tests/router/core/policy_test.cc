@@ -109,6 +109,15 @@ TEST(CostPolicy, what_many_hold_is_cheap_to_copy_once_more) {
   EXPECT_NEAR(scene.terms[1].recompute, 7.0 / 8, 1e-9);
 }
 
+TEST(CostPolicy, new_content_goes_where_nothing_of_use_is_evicted) {
+  Scene scene(2);
+  scene.candidates[0].evict_reuse = 0.5;
+  scene.candidates[0].rate.token_seconds *= 0.7;  // faster, and its cache is crowded
+  EXPECT_EQ(scene.choose(PolicyName::kCost), 1U);
+  scene.candidates[0].cached_tokens = scene.request.prompt_tokens;
+  EXPECT_EQ(scene.choose(PolicyName::kCost), 0U);
+}
+
 TEST(CostPolicy, knows_who_is_slow_new_or_full) {
   Scene scene(2);
   scene.candidates[0].rate.token_seconds *= 2;

@@ -147,7 +147,7 @@ class World {
   void kv_event() {
     if (replicas_.empty()) return;
     const ReplicaId id = replicas_[random_() % replicas_.size()];
-    KvEvent event{.kind = static_cast<KvEvent::Kind>(random_() % 9),
+    KvEvent event{.kind = static_cast<KvEvent::Kind>(random_() % 10),
                   .epoch = 1,
                   .sequence = chance(90) ? ++sequences_[id] : random_(),
                   .hash = random_() % 500,
