@@ -17,8 +17,6 @@ inline uint64_t prefix_seed(uint64_t salt) {
   return hash_combine(0, salt);
 }
 
-inline constexpr std::string_view kBlockHashName = "sluice-1";  // changes with the values of what follows
-
 // Of one whole block of token ids (as little-endian int32) behind `parent_hash`.
 inline uint64_t block_hash(uint64_t parent_hash, std::span<const int32_t> tokens) {
   return hash_bytes(tokens.data(), tokens.size_bytes(), parent_hash);

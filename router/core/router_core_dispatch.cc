@@ -12,7 +12,7 @@ namespace {
 constexpr int kRingPoints = 256;
 
 bool serves(const Replica& replica, const std::string& model) {
-  return replica.spec.models.empty() ||
+  return model.empty() || replica.spec.models.empty() ||
          std::ranges::find(replica.spec.models, model) != replica.spec.models.end();
 }
 

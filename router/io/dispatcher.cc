@@ -86,7 +86,7 @@ void Dispatcher::settle() {
 void Dispatcher::perform(const Action& action) {
   using Kind = Action::Kind;
   if (action.kind == Kind::kSnapshot) {
-    if (ReplicaLink* link = link_of(action.replica)) link->ask_snapshot();
+    if (ReplicaLink* link = link_of(action.replica)) link->renew_events();
     return;
   }
   const auto at = relays_.find(action.request);

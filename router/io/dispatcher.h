@@ -70,6 +70,8 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   void lost(std::string_view name) override;
 
   // --- looking in ---
+  const RouterCore& core_view() const { return core_; }
+  const Counters& counters_view() const { return counters_; }
   const std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>>& links() const { return links_; }
   const std::unordered_map<RequestId, Relay*>& relays() const { return relays_; }
   size_t ready_replicas() const;

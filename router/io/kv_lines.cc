@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "router/io/json_walk.h"
 
@@ -84,14 +85,6 @@ void take_field(Line& line, std::string_view name, std::string_view value) {
 
 }  // namespace
 
-void KvLines::reset() {
-  state_ = State::kReading;
-  kept_.clear();
-  greeted_ = in_snapshot_ = false;
-  waiting_.clear();
-  fault_.clear();
-}
-
 void KvLines::broken(std::string what) {
   state_ = State::kBroken;
   fault_ = std::move(what);
@@ -137,15 +130,17 @@ void KvLines::take_line(std::string_view text) {
     KvHello hello{*epoch, line.next, line.resumed, number32(line.block_tokens), std::string(line.hash)};
     epoch_ = hello.epoch;
     listener_.on_hello(hello);
-    if (hello.resumed) return;
-    next_ = hello.next;
-    in_snapshot_ = true;
-    KvEvent begin{.kind = Kind::kSnapshotBegin, .epoch = epoch_, .sequence = hello.next - 1};
+    KvEvent begin{.kind = hello.resumed ? Kind::kResumed : Kind::kSnapshotBegin,
+                  .epoch = epoch_,
+                  .sequence = hello.resumed ? hello.next : hello.next - 1};
     return listener_.on_event(begin, {});
   }
   if (!greeted_) return broken("the stream does not begin with a hello");
   if (line.event == "snapshot") return take_snapshot(line.blocks);
-  if (line.event == "snapshot_end") return end_snapshot();
+  if (line.event == "snapshot_end") {
+    KvEvent end{.kind = Kind::kSnapshotEnd, .epoch = epoch_, .sequence = line.settled};
+    return listener_.on_event(end, {});
+  }
   if (line.event == "lost") {
     state_ = State::kEnded;
     return;
@@ -182,21 +177,10 @@ void KvLines::take_line(std::string_view text) {
   }  // what a later version may tell has a number that counts, and no meaning here
   // Of a request's several prompts and answers the first stands for all.
   if (line.choice > 0) line.request = {};
-  tell(event, line.request);
-}
-
-void KvLines::tell(KvEvent& event, std::string_view request) {
-  if (in_snapshot_) {
-    if (waiting_.size() >= kMaxWaiting) return broken("a snapshot without an end");
-    waiting_.push_back({event, std::string(request)});
-    return;
-  }
-  next_ = event.sequence + 1;
-  listener_.on_event(event, request);
+  listener_.on_event(event, line.request);
 }
 
 void KvLines::take_snapshot(std::string_view blocks) {
-  if (!in_snapshot_) return broken("a snapshot that nobody asked for");
   JsonWalk walk(blocks);
   std::string_view hash, parent;
   if (!walk.enter_array()) return broken("a snapshot without blocks");
@@ -204,18 +188,9 @@ void KvLines::take_snapshot(std::string_view blocks) {
     if (!walk.element(parent)) return broken("a block without its parent");
     const auto known = hash_of(unquoted(hash)), before = hash_of(unquoted(parent));
     if (!known || !before) return broken("a block without its hash");
-    KvEvent event{.kind = Kind::kStored, .epoch = epoch_, .hash = *known, .parent = *before};
+    KvEvent event{.kind = Kind::kHeld, .epoch = epoch_, .hash = *known, .parent = *before};
     listener_.on_event(event, {});
   }
-}
-
-void KvLines::end_snapshot() {
-  if (!in_snapshot_) return broken("the end of a snapshot that was none");
-  in_snapshot_ = false;
-  KvEvent end{.kind = Kind::kSnapshotEnd, .epoch = epoch_};
-  listener_.on_event(end, {});
-  auto waiting = std::exchange(waiting_, {});
-  for (Waiting& each : waiting) tell(each.event, each.request);
 }
 
 }  // namespace sluice::router

@@ -44,17 +44,16 @@ uint64_t label_number(std::string_view text, std::string_view series, std::strin
 // One connection to /kv_events.
 class ReplicaLink::EventStream final : public UpstreamSink, public KvListener {
  public:
-  EventStream(ReplicaLink& link, uint64_t from, uint64_t epoch) : link_(link), lines_(*this) {
+  EventStream(ReplicaLink& link, std::optional<KvPlace> place) : link_(link), lines_(*this) {
     std::string target = "/kv_events";
-    if (from > 0) {
+    if (place) {
       char hex[17];
-      std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(epoch));
-      target += "?from=" + std::to_string(from) + "&epoch=" + hex;
+      std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(place->epoch));
+      target += "?from=" + std::to_string(place->sequence) + "&epoch=" + hex;
     }
     call_ = link_.upstream_.send(
         {question_head(link_.upstream_.url(), target, link_.options_.api_key), nullptr}, *this);
   }
-  const KvLines& lines() const { return lines_; }
 
  private:
   void on_head(int status, HeaderList&) override {
@@ -235,11 +234,9 @@ void ReplicaLink::take_metrics(const std::string& text) {
 // --- its events ---
 
 void ReplicaLink::open_events() {
-  const bool resumes = events_ == nullptr && id_ != kNoReplica && epoch_ != 0;
-  const uint64_t from = resumes ? std::exchange(events_from_, 0) : 0;
   events_again_ = kNever;
   events_until_ = owner_.now() + kHelloPatience;
-  events_ = std::make_unique<EventStream>(*this, from, epoch_);
+  events_ = std::make_unique<EventStream>(*this, id_ == kNoReplica ? std::nullopt : owner_.core().kv_place(id_));
 }
 
 // The answer's head said no.
@@ -272,9 +269,8 @@ void ReplicaLink::hello(const KvHello& hello) {
 }
 
 void ReplicaLink::events_broke(bool closing, std::string_view why) {
-  if (events_ != nullptr) {
-    events_from_ = events_->lines().next();
-    if (id_ != kNoReplica) log::info("replica {}: its events broke off: {}", found_.name, log::safe(why));
+  if (events_ != nullptr && id_ != kNoReplica) {
+    log::info("replica {}: its events broke off: {}", found_.name, log::safe(why));
   }
   events_.reset();
   if (id_ != kNoReplica) owner_.core().kv_stream_broke(id_, owner_.now());
@@ -287,10 +283,9 @@ void ReplicaLink::events_broke(bool closing, std::string_view why) {
   events_again_ = owner_.now() + backoff_;
 }
 
-void ReplicaLink::ask_snapshot() {
+void ReplicaLink::renew_events() {
   events_.reset();
-  events_from_ = 0;
-  events_again_ = owner_.now();
+  events_again_ = owner_.now() + kFirstBackoff;
 }
 
 // --- in and out ---
@@ -326,7 +321,6 @@ void ReplicaLink::part() {
   fetch_.reset();
   events_.reset();
   events_again_ = events_until_ = kNever;
-  events_from_ = 0;
   epoch_ = 0;
   knows_events_ = streams_events_ = false;
   health_path_ = 0;

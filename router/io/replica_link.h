@@ -54,8 +54,8 @@ class ReplicaLink {
   void tick(Seconds now);
   // The source says something else of it; the URL is the same.
   void change(FoundReplica found);
-  // The core lost track of its blocks: begin anew with a snapshot.
-  void ask_snapshot();
+  // The core lost track of its blocks: connect to its events again.
+  void renew_events();
 
   ReplicaId id() const { return id_; }  // kNoReplica: not joined
   const FoundReplica& found() const { return found_; }
@@ -105,7 +105,6 @@ class ReplicaLink {
   bool streams_events_ = false;
   bool knows_events_ = false;  // whether it has them is known
   uint64_t epoch_ = 0;
-  uint64_t events_from_ = 0;  // where the next connection goes on; 0: with a snapshot
   uint32_t block_tokens_ = 16;
   uint64_t kv_tokens_ = 0;  // 0: not said
   Seconds events_again_ = kNever;
