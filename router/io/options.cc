@@ -211,6 +211,7 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
   o.listen.port = 8080;
   o.listen.max_connections = 16384;
   o.listen.max_buffered_body_bytes = size_t{1} << 30;
+  o.dispatcher.core.index.budget_bytes = 256ULL << 20;
   o.dispatcher.link.api_key = environment.replica_api_key;
   CLI::App app("Spreads requests over many servers, each where it finishes soonest (docs/router.md).",
                "sluice-route");
