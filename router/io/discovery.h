@@ -17,6 +17,7 @@ struct FoundReplica {
   std::string url;                  // http://host:port, perhaps with a path before the API's
   double weight = 1;                // share of the traffic against its fellows, > 0
   std::vector<std::string> models;  // served names; empty: ask it
+  int max_running = 0;              // requests it runs at once; 0: --max-replica-requests
   bool draining = false;            // it shall get nothing new
 
   bool operator==(const FoundReplica&) const = default;
@@ -41,7 +42,7 @@ class Discovery {
   virtual void refresh() {}
 };
 
-// "http://10.0.0.1:8000,weight=2,model=llama,name=a": a URL and, after commas, what is known of it; `model` may
+// "http://10.0.0.1:8000,weight=2,max-running=64,model=llama,name=a": a URL and, after commas, what is known of it; `model` may
 // come several times. kInvalidArgument with a sentence.
 Result<FoundReplica> parse_replica(std::string_view text);
 

@@ -38,7 +38,7 @@ struct RawOptions {
 
 void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
   app.add_option("--replica", raw.replicas,
-                 "A replica: http://HOST:PORT[,weight=N][,model=NAME][,name=NAME]. Repeat it for each.")
+                 "A replica: http://HOST:PORT[,weight=N][,max-running=N][,model=NAME][,name=NAME]. Repeat it for each.")
       ->group("Replicas");
   app.add_option("--replicas-file", o.replicas_file,
                  "File with one replica a line, as --replica takes them; read anew when it changes.")
@@ -59,6 +59,11 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
                  "Good checks in a row after which it is asked again.")
       ->capture_default_str()
       ->check(CLI::Range(1, 100))
+      ->group("Replicas");
+  app.add_option("--max-replica-requests", o.dispatcher.link.max_running,
+                 "Requests that one replica gets at once; the rest wait here. As its --max-num-seqs.")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000))
       ->group("Replicas");
   app.add_option("--max-replicas", o.dispatcher.core.fleet.max_replicas, "Most replicas at once.")
       ->capture_default_str()

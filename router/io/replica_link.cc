@@ -111,7 +111,7 @@ ReplicaLink::~ReplicaLink() {
 }
 
 void ReplicaLink::change(FoundReplica found) {
-  const bool rejoin = found.models != found_.models;
+  const bool rejoin = found.models != found_.models || found.max_running != found_.max_running;
   found_ = std::move(found);
   if (id_ == kNoReplica) return;
   if (rejoin) return part();
@@ -300,6 +300,7 @@ void ReplicaLink::join() {
     for (const ServedModel& model : models_) spec.models.push_back(model.id);
   }
   spec.weight = found_.weight;
+  spec.max_running = found_.max_running > 0 ? found_.max_running : options_.max_running;
   spec.streams_events = streams_events_;
   spec.block_tokens = block_tokens_;
   if (kv_tokens_ > 0) spec.kv_tokens = kv_tokens_;

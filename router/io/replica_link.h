@@ -21,6 +21,7 @@ namespace sluice::router {
 struct LinkOptions {
   Seconds health_interval = 1;
   Seconds health_timeout = 2;
+  int max_running = 256;  // requests of one replica at once, where it names no other number
   std::string api_key;  // for what the router itself asks: models, metrics, events
   UpstreamOptions upstream;
 };

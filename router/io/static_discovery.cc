@@ -149,13 +149,19 @@ Result<FoundReplica> parse_replica(std::string_view text) {
           replica.weight > 1e6) {
         return invalid_argument("replica", "'" + whole + "': weight must be a number above 0, as in weight=2.");
       }
+    } else if (name == "max-running") {
+      const auto [end, error] =
+          std::from_chars(value.data(), value.data() + value.size(), replica.max_running);
+      if (error != std::errc() || end != value.data() + value.size() || replica.max_running < 1) {
+        return invalid_argument("replica", "'" + whole + "': max-running must be a number above 0.");
+      }
     } else if (name == "model" && !value.empty() && value.size() <= kMaxName) {
       replica.models.emplace_back(value);
     } else if (name == "name" && !value.empty() && value.size() <= kMaxName) {
       replica.name = value;
     } else {
       return invalid_argument("replica", "'" + whole + "': '" + log::safe(part) +
-                                             "' is not one of weight=NUMBER, model=NAME and name=NAME.");
+                                             "' is not one of weight=NUMBER, max-running=NUMBER, model=NAME and name=NAME.");
     }
   }
   return replica;

@@ -32,7 +32,9 @@ class Routing(Serving):
         urls = [each if isinstance(each, str) else each.url for each in replicas]
         self.expected = len(urls)
         named = [f"--replica={url}" for url in urls]
-        super().__init__(router_program(server_program), "--log-level=info", *QUICK, *named, *flags, port=port)
+        super().__init__(
+            router_program(server_program), "--log-level=info", *QUICK, *named, *flags, port=port
+        )
 
     def wait_until_ready(self):
         super().wait_until_ready()

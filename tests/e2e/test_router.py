@@ -109,7 +109,9 @@ def test_passes_what_is_not_plain_text(router, fleet):
         assert without_what_differs(routed.json()) == without_what_differs(direct.json())
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"a":1', b'{"a" 1}', b'{"a":[}]}', b"{} {}", b'{"a":"\\'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b'{"a":1', b'{"a" 1}', b'{"a":[}]}', b"{} {}", b'{"a":"\\']
+)
 def test_refuses_what_is_no_json(router, raw):
     answer = httpx.post(router.url + "/v1/completions", content=raw)
     assert answer.status_code == 400
@@ -130,7 +132,10 @@ def test_merges_models_and_knows_aliases(router):
 
 
 def test_what_is_kept_under_an_id_is_found_where_it_is(router):
-    ids = [router.post("/v1/responses", {"input": "Hello.", "max_output_tokens": 4}).json()["id"] for _ in range(6)]
+    ids = [
+        router.post("/v1/responses", {"input": "Hello.", "max_output_tokens": 4}).json()["id"]
+        for _ in range(6)
+    ]
     for response_id in ids:
         found = httpx.get(f"{router.url}/v1/responses/{response_id}")
         assert found.status_code == 200 and found.json()["id"] == response_id
@@ -215,7 +220,11 @@ def test_passes_headers_on_but_not_the_connection_s_own(program):
 
 
 def test_bodies_pass_untouched(program):
-    bodies = [b'{"input":"a"}', b' { "input" : "\\u0041",\n "extra": [1,2,{"a":"]"}] } ', b'{"input":"' + b"x" * 300_000 + b'"}']
+    bodies = [
+        b'{"input":"a"}',
+        b' { "input" : "\\u0041",\n "extra": [1,2,{"a":"]"}] } ',
+        b'{"input":"' + b"x" * 300_000 + b'"}',
+    ]
     with FalseReplica(lambda replica, body: replica.say(200, body)) as false:
         with Routing(program, [false.url]) as router:
             for body in bodies:
@@ -231,7 +240,9 @@ def test_bodies_pass_untouched(program):
 def test_a_client_that_leaves_is_cancelled_at_its_replica(program):
     with Serving(program, "--simulate=smg") as replica, Routing(program, [replica]) as router:
         body = chat("Talk for a long time.", max_tokens=30000, stream=True)
-        with httpx.stream("POST", router.url + "/v1/chat/completions", json=body, timeout=PATIENCE_S) as answer:
+        with httpx.stream(
+            "POST", router.url + "/v1/chat/completions", json=body, timeout=PATIENCE_S
+        ) as answer:
             lines = answer.iter_lines()
             next(lines)
             replica.wait_for_metric("vllm:num_requests_running", 1)
@@ -254,10 +265,18 @@ def test_metrics_are_well_formed(router):
     for line in text.splitlines():
         if line.startswith("#"):
             continue
-        name, value = re.fullmatch(r'(sluice_router_[a-z_]+)(?:\{(?:[a-z]+="[^"]*",?)+\})? (\S+)', line).groups()
+        name, value = re.fullmatch(
+            r'(sluice_router_[a-z_]+)(?:\{(?:[a-z]+="[^"]*",?)+\})? (\S+)', line
+        ).groups()
         assert re.sub("_(bucket|sum|count)$", "", name) in typed or name in typed, line
         assert float(value) >= 0
-    for name in ("queue_depth", "inflight_requests", "endpoints", "added_latency_seconds", "replica_knowledge"):
+    for name in (
+        "queue_depth",
+        "inflight_requests",
+        "endpoints",
+        "added_latency_seconds",
+        "replica_knowledge",
+    ):
         assert f"sluice_router_{name}" in typed
     assert 'sluice_router_endpoints{state="ready"} 3' in text
     assert text.count('state="exact"} 1') == 3
@@ -267,7 +286,9 @@ def test_a_second_router_start_on_the_same_port_says_so(program, router):
     from routing import router_program
     from serving import run_to_exit
 
-    code, output = run_to_exit(router_program(program), f"--port={router.port}", "--replica=http://127.0.0.1:1")
+    code, output = run_to_exit(
+        router_program(program), f"--port={router.port}", "--replica=http://127.0.0.1:1"
+    )
     assert code == 1 and "in use" in output
     for flags, word in (
         ([], "--replica"),

@@ -31,7 +31,14 @@ class Told:
     """A stream as a client sees it: its text, its last finish_reason, its usage, an error, its end."""
 
     def __init__(self):
-        self.text, self.reason, self.usage, self.error, self.done, self.ids = "", None, None, None, False, set()
+        self.text, self.reason, self.usage, self.error, self.done, self.ids = (
+            "",
+            None,
+            None,
+            None,
+            False,
+            set(),
+        )
 
     def take(self, line):
         if line == "data: [DONE]":
@@ -340,7 +347,9 @@ def test_a_slow_reader_holds_his_replica_back_and_nobody_else(program):
     def answer(replica, body):
         if b"slow" not in body:
             return replica.say(200, b"{}")
-        replica.raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        replica.raw(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         event = b"data: " + b"x" * 8184 + b"\n\n"
         for _ in range(4000):
             replica.raw(b"%x\r\n%s\r\n" % (len(event), event))
@@ -350,7 +359,10 @@ def test_a_slow_reader_holds_his_replica_back_and_nobody_else(program):
     with FalseReplica(answer) as false, Routing(program, [false.url]) as router:
         body = b'{"stream":true,"input":"slow"}'
         with socket.create_connection(("127.0.0.1", router.port)) as client:
-            client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            client.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s"
+                % (len(body), body)
+            )
             before = -1
             while sent[0] != before or sent[0] == 0:  # until it is held
                 before = sent[0]
