@@ -44,10 +44,16 @@ http {{ access_log off; keepalive_requests 100000000; client_max_body_size 64m; 
 """
 WRK = """
 wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"
-local turn = 0
+local turn, requests = 0, {{}}
+init = function()
+  for i = 1, 64 do
+    local body = '{{"prompt":"' .. i .. ' {text}","max_tokens":1,"temperature":0}}'
+    requests[i] = wrk.format(nil, nil, nil, body)
+  end
+end
 request = function()
-  turn = turn + 1
-  return wrk.format(nil, nil, nil, '{{"prompt":"' .. (turn % 64) .. ' {text}","max_tokens":1,"temperature":0}}')
+  turn = turn % 64 + 1
+  return requests[turn]
 end
 """
 

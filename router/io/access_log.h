@@ -13,7 +13,7 @@ namespace sluice::router {
 
 struct AccessRecord {
   std::string_view request_id, method, path, model, tenant, replica;
-  int status = 0;  // 499: the client left before there was an answer
+  int status = 0;        // 499: the client left before there was an answer
   std::string_view end;  // complete, cut, left, refused
   int attempts = 0;
   bool resumed = false, hedged = false, streamed = false;

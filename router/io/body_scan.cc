@@ -116,8 +116,8 @@ Result<BodyScan> scan_body(std::string_view body) {
     }
   }
   if (walk.failed() || !walk.at_end()) {
-    return invalid_argument("", "The body is not valid JSON; the fault is at byte " +
-                                    std::to_string(walk.position()) + ".");
+    return invalid_argument(
+        "", "The body is not valid JSON; the fault is at byte " + std::to_string(walk.position()) + ".");
   }
   return std::move(scan.out);
 }

@@ -34,13 +34,13 @@ struct BodyScan {
   // Whether a broken answer to it could go on elsewhere.
   bool greedy = false;
   bool seeded = false;
-  bool plural = false;               // n, echo, prompt_logprobs, several prompts: more than one plain answer
-  bool returns_token_ids = false;    // it asks for them itself
+  bool plural = false;             // n, echo, prompt_logprobs, several prompts: more than one plain answer
+  bool returns_token_ids = false;  // it asks for them itself
   std::string_view token_ids_text, seed_text;  // as they lie, nulls too
-  bool continues = false;            // has continue_tokens of its own
+  bool continues = false;                      // has continue_tokens of its own
 
-  size_t members_at = 0;    // behind the opening brace
-  bool is_empty = false;    // {}
+  size_t members_at = 0;  // behind the opening brace
+  bool is_empty = false;  // {}
 };
 
 // kInvalidArgument with a sentence when the body is not one JSON object.

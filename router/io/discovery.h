@@ -42,8 +42,8 @@ class Discovery {
   virtual void refresh() {}
 };
 
-// "http://10.0.0.1:8000,weight=2,max-running=64,model=llama,name=a": a URL and, after commas, what is known of it; `model` may
-// come several times. kInvalidArgument with a sentence.
+// "http://10.0.0.1:8000,weight=2,max-running=64,model=llama,name=a": a URL and, after commas, what is known
+// of it; `model` may come several times. kInvalidArgument with a sentence.
 Result<FoundReplica> parse_replica(std::string_view text);
 
 }  // namespace sluice::router

@@ -173,9 +173,8 @@ void Dispatcher::lost(std::string_view name) {
 }
 
 size_t Dispatcher::ready_replicas() const {
-  return static_cast<size_t>(std::ranges::count_if(core_.fleet().replicas(), [](const auto& replica) {
-    return replica->state == ReplicaState::kReady;
-  }));
+  return static_cast<size_t>(std::ranges::count_if(
+      core_.fleet().replicas(), [](const auto& replica) { return replica->state == ReplicaState::kReady; }));
 }
 
 // A model may yet come as long as a replica has not said what it serves, and where there is none at all.

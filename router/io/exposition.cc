@@ -81,7 +81,8 @@ void add_requests(Page& page, const Dispatcher& dispatcher) {
   }
   page.histogram("added_latency_seconds", counters.added,
                  "From the whole request here to the whole request sent on, where it was not held.");
-  page.histogram("first_byte_seconds", counters.first_byte, "From the request to the first byte of its answer.");
+  page.histogram("first_byte_seconds", counters.first_byte,
+                 "From the request to the first byte of its answer.");
   page.histogram("request_duration_seconds", counters.duration, "From the request to the end of its answer.");
   page.histogram("held_seconds", counters.held, "Waiting in the router for a replica.");
   page.family("shed_total", "counter", "Requests that the router itself refused.");
@@ -94,7 +95,8 @@ void add_requests(Page& page, const Dispatcher& dispatcher) {
   page.counter("dispatches_total", static_cast<double>(stats.dispatches), "Attempts sent to replicas.");
   page.counter("retries_total", static_cast<double>(stats.retries), "Attempts after one that failed.");
   page.counter("hedges_total", static_cast<double>(stats.hedges), "Second attempts beside a slow first one.");
-  page.counter("hedges_won_total", static_cast<double>(stats.hedges_won), "Of these, whose answer was taken.");
+  page.counter("hedges_won_total", static_cast<double>(stats.hedges_won),
+               "Of these, whose answer was taken.");
   page.counter("resumes_total", static_cast<double>(stats.resumes),
                "Broken streams that went on at another replica.");
   page.counter("failed_midstream_total", static_cast<double>(stats.failed_midstream),
@@ -184,7 +186,8 @@ void add_knowledge(Page& page, const Dispatcher& dispatcher) {
   const RouterCore& core = dispatcher.core_view();
   const PrefixIndexStats index = core.index_stats();
   page.gauge("index_blocks", static_cast<double>(index.blocks), "Blocks and chunks in the prefix index.");
-  page.gauge("index_capacity_blocks", static_cast<double>(index.capacity_blocks), "How many it has room for.");
+  page.gauge("index_capacity_blocks", static_cast<double>(index.capacity_blocks),
+             "How many it has room for.");
   page.gauge("index_bytes", static_cast<double>(index.bytes), "Its memory, fixed at the start.");
   page.counter("index_evictions_total", static_cast<double>(index.evictions),
                "Entries that gave their place to others: --index-bytes is too small.");
@@ -192,7 +195,8 @@ void add_knowledge(Page& page, const Dispatcher& dispatcher) {
              "Chunks of text whose blocks are known.");
   page.gauge("dictionary_bytes", static_cast<double>(core.dictionary().bytes()),
              "Its memory, fixed at the start.");
-  page.counter("kv_event_gaps_total", static_cast<double>(core.stats().gaps), "Event streams that lost events.");
+  page.counter("kv_event_gaps_total", static_cast<double>(core.stats().gaps),
+               "Event streams that lost events.");
   page.counter("kv_event_repairs_total", static_cast<double>(core.stats().repairs),
                "Snapshots that made knowledge exact.");
 }

@@ -1,5 +1,5 @@
-// What /metrics of the router says, in Prometheus' text format 0.0.4 (docs/router.md has the table). A replica
-// that left has no series any more. One I/O thread.
+// What /metrics of the router says, in Prometheus' text format 0.0.4 (docs/router.md has the table). A
+// replica that left has no series any more. One I/O thread.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// A small question of the router's own to a replica: GET, the whole answer at once, bounded in bytes. Who asks
-// bounds the time: destroying a Fetch ends it. One I/O thread.
+// A small question of the router's own to a replica: GET, the whole answer at once, bounded in bytes. Who
+// asks bounds the time: destroying a Fetch ends it. One I/O thread.
 #pragma once
 
 #include <functional>

@@ -23,8 +23,8 @@ size_t find_quote(std::string_view text, size_t at) {
   const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
   for (; at + 16 <= text.size(); at += 16) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + at));
-    const int found = _mm_movemask_epi8(
-        _mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)));
+    const int found =
+        _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)));
     if (found != 0) return at + static_cast<size_t>(__builtin_ctz(static_cast<unsigned>(found)));
   }
 #endif
@@ -107,8 +107,8 @@ bool JsonWalk::take_value(std::string_view& value) {
   } else {
     while (at_ < text_.size()) {
       const char d = text_[at_];
-      const bool plain = (d >= '0' && d <= '9') || (d >= 'a' && d <= 'z') || d == '-' || d == '+' || d == '.' ||
-                         d == 'E' || d == 'I' || d == 'N';
+      const bool plain = (d >= '0' && d <= '9') || (d >= 'a' && d <= 'z') || d == '-' || d == '+' ||
+                         d == '.' || d == 'E' || d == 'I' || d == 'N';
       if (!plain) break;
       ++at_;
     }

@@ -46,14 +46,16 @@ std::optional<uint64_t> hash_of(std::string_view digits) {
 void take_field(Line& line, std::string_view name, std::string_view value) {
   struct Number {
     std::string_view name;
-    uint64_t Line::* field;
+    uint64_t Line::*field;
   };
   struct Text {
     std::string_view name;
-    std::string_view Line::* field;
+    std::string_view Line::*field;
   };
-  static constexpr Text kTexts[] = {{"event", &Line::event},   {"request", &Line::request},
-                                    {"parent", &Line::parent}, {"hash", &Line::hash},
+  static constexpr Text kTexts[] = {{"event", &Line::event},
+                                    {"request", &Line::request},
+                                    {"parent", &Line::parent},
+                                    {"hash", &Line::hash},
                                     {"epoch", &Line::epoch}};
   static constexpr Number kNumbers[] = {{"seq", &Line::seq},
                                         {"next", &Line::next},

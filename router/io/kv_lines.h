@@ -1,5 +1,6 @@
-// The lines of GET /kv_events (docs/kv_events.md) turned into what the core understands. Every line is hostile:
-// its length is bounded, and what it does not understand it passes over or reports. Pure; one thread.
+// The lines of GET /kv_events (docs/kv_events.md) turned into what the core understands. Every line is
+// hostile: its length is bounded, and what it does not understand it passes over or reports. Pure; one
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -32,9 +33,9 @@ class KvLines {
 
   enum class State : uint8_t {
     kReading,
-    kEnded,   // the replica said that nothing more comes: connect again
+    kEnded,    // the replica said that nothing more comes: connect again
     kClosing,  // the replica stops
-    kBroken,  // what came is not this protocol; see fault()
+    kBroken,   // what came is not this protocol; see fault()
   };
 
   explicit KvLines(KvListener& listener) : listener_(listener) {}

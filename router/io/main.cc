@@ -74,9 +74,7 @@ int route(RouteOptions options, const sigset_t& signals) {
 
   IoThreads threads(1);
   IoThread& io = threads.at(0);
-  auto dispatcher = on(io, [&] {
-    return std::make_unique<Dispatcher>(io, options.dispatcher, *access_log);
-  });
+  auto dispatcher = on(io, [&] { return std::make_unique<Dispatcher>(io, options.dispatcher, *access_log); });
   options.listen.render_fault = fault_response;
   auto listener = Listener::start(options.listen, make_routes(*dispatcher), threads);
   if (!listener.ok()) return complain(listener.error());

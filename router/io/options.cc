@@ -38,7 +38,8 @@ struct RawOptions {
 
 void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
   app.add_option("--replica", raw.replicas,
-                 "A replica: http://HOST:PORT[,weight=N][,max-running=N][,model=NAME][,name=NAME]. Repeat it for each.")
+                 "A replica: http://HOST:PORT[,weight=N][,max-running=N][,model=NAME][,name=NAME]. Repeat it "
+                 "for each.")
       ->group("Replicas");
   app.add_option("--replicas-file", o.replicas_file,
                  "File with one replica a line, as --replica takes them; read anew when it changes.")
@@ -101,7 +102,8 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
       ->capture_default_str()
       ->check(CLI::Range(1, 10'000'000))
       ->group("Queue");
-  app.add_option("--max-queue-tokens", o.dispatcher.core.queue.max_tokens, "Their prompt tokens; beyond it 429.")
+  app.add_option("--max-queue-tokens", o.dispatcher.core.queue.max_tokens,
+                 "Their prompt tokens; beyond it 429.")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 50))
       ->group("Queue");
@@ -117,8 +119,9 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
       ->capture_default_str()
       ->check(CLI::Range(1, 20))
       ->group("Faults");
-  app.add_option("--hedge-factor", o.dispatcher.core.hedge_factor,
-                 "Ask a second replica when a stream's first byte takes so many times the estimate; 0: never.")
+  app.add_option(
+         "--hedge-factor", o.dispatcher.core.hedge_factor,
+         "Ask a second replica when a stream's first byte takes so many times the estimate; 0: never.")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1000.0))
       ->group("Faults");

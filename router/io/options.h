@@ -1,13 +1,13 @@
-// The flags of `sluice route`, each once: parsed, checked, printed. Names are those of the field where there is
-// one. The environment is handed in by main as values.
+// The flags of `sluice route`, each once: parsed, checked, printed. Names are those of the field where there
+// is one. The environment is handed in by main as values.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "router/io/dispatcher.h"
 #include "router/io/discovery.h"
+#include "router/io/dispatcher.h"
 #include "server/net/listener.h"
 
 namespace sluice::router {
@@ -33,7 +33,8 @@ struct ParsedRouteOptions {
   int exit_code = 0;
 };
 
-ParsedRouteOptions parse_route_options(int argc, const char* const* argv, const RouteEnvironment& environment);
+ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
+                                       const RouteEnvironment& environment);
 
 // One line of what is set, without keys.
 std::string describe(const RouteOptions& options);

@@ -8,14 +8,22 @@ namespace sluice::router {
 namespace {
 
 // Beside them: what is ours to say to replicas.
-constexpr std::string_view kOurs[] = {"host", "expect", "x-request-id", "x-sluice-explain", "accept-encoding"};
+constexpr std::string_view kOurs[] = {"host", "expect", "x-request-id", "x-sluice-explain",
+                                      "accept-encoding"};
 
 }  // namespace
 
 bool stays_behind(std::string_view name) {
-  constexpr std::string_view kNames[] = {"connection", "content-length",      "keep-alive", "te",
-                                         "trailer",    "transfer-encoding",   "upgrade",    "proxy-connection",
-                                         "proxy-authenticate", "proxy-authorization"};
+  constexpr std::string_view kNames[] = {"connection",
+                                         "content-length",
+                                         "keep-alive",
+                                         "te",
+                                         "trailer",
+                                         "transfer-encoding",
+                                         "upgrade",
+                                         "proxy-connection",
+                                         "proxy-authenticate",
+                                         "proxy-authorization"};
   return std::ranges::find(kNames, name) != std::end(kNames);
 }
 
@@ -25,7 +33,10 @@ std::string request_head(const HttpRequest& request, std::string_view authority,
   head.reserve(512);
   head.append(request.method).append(" ").append(base_path).append(request.path);
   if (!request.query.empty()) head.append("?").append(request.query);
-  head.append(" HTTP/1.1\r\nHost: ").append(authority).append("\r\nx-request-id: ").append(request.request_id);
+  head.append(" HTTP/1.1\r\nHost: ")
+      .append(authority)
+      .append("\r\nx-request-id: ")
+      .append(request.request_id);
   // Streams are read on their way; whoever compresses them would hide them.
   head.append("\r\nAccept-Encoding: identity\r\n");
   for (const auto& [name, value] : request.headers) {

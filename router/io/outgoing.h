@@ -15,10 +15,10 @@ namespace sluice::router {
 
 // Fields that must stand in the body beside the client's own.
 struct BodyChanges {
-  std::string_view model;             // in place of its alias; empty: as it is
-  bool token_ids = false;             // return_token_ids: what continuation lives on
-  std::optional<uint64_t> seed;       // where the client gave none
-  std::span<const int32_t> told;      // continue_tokens: go on behind them
+  std::string_view model;         // in place of its alias; empty: as it is
+  bool token_ids = false;         // return_token_ids: what continuation lives on
+  std::optional<uint64_t> seed;   // where the client gave none
+  std::span<const int32_t> told;  // continue_tokens: go on behind them
   bool any() const { return !model.empty() || token_ids || seed || !told.empty(); }
 };
 std::string change_body(std::string_view body, const BodyScan& scan, const BodyChanges& changes);

@@ -51,8 +51,8 @@ class Relay::Try final : public UpstreamSink {
   const ReplicaId replica;
   const bool ours;
   bool relayed = false;
-  bool is_stream = false;   // of events
-  bool collecting = true;   // until it is whole
+  bool is_stream = false;  // of events
+  bool collecting = true;  // until it is whole
   bool answered = false;
   int status = 0;
   HeaderList headers;

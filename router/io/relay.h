@@ -1,6 +1,6 @@
-// One request on its way: from the client's exchange to the replicas that the core names, and the answer back,
-// as it comes. Knows how HTTP and event streams are passed on, held, continued and ended; decides nothing (the
-// core does). One I/O thread.
+// One request on its way: from the client's exchange to the replicas that the core names, and the answer
+// back, as it comes. Knows how HTTP and event streams are passed on, held, continued and ended; decides
+// nothing (the core does). One I/O thread.
 //
 //   the client's bytes --Relay--> Try, Try, …        one for each attempt of the core's
 //   the client        <--Relay--  the Try that kRelay named
@@ -97,26 +97,26 @@ class Relay final : public Responder {
 
   Seconds arrived_ = 0;
   Seconds held_since_ = kNever;
-  Seconds held_ = 0;           // in sum
+  Seconds held_ = 0;  // in sum
   Seconds next_comment_ = kNever;
   Seconds first_byte_at_ = kNever;
   HttpResponse head_;
-  bool streams_ = false;       // what it gets is an event stream
-  bool continuable_ = false;   // and names its tokens to us
-  bool paused_ = false;        // the client is slower than its replica
-  bool measured_ = false;      // its added latency
-  bool begun_ = false;         // the client has a head
-  bool done_ = false;          // and all the rest
-  bool last_event_ = false;    // the stream has said that it is complete
+  bool streams_ = false;      // what it gets is an event stream
+  bool continuable_ = false;  // and names its tokens to us
+  bool paused_ = false;       // the client is slower than its replica
+  bool measured_ = false;     // its added latency
+  bool begun_ = false;        // the client has a head
+  bool done_ = false;         // and all the rest
+  bool last_event_ = false;   // the stream has said that it is complete
   int status_ = 0;
   int dispatches_ = 0;
   bool resumed_ = false;
   bool hedged_ = false;
   uint64_t events_ = 0;
   uint64_t bytes_out_ = 0;
-  std::string replica_;        // that answered, or was asked last
+  std::string replica_;  // that answered, or was asked last
   std::string_view end_ = "left";
-  std::string out_;            // room
+  std::string out_;  // room
 };
 
 }  // namespace sluice::router

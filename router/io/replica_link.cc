@@ -236,7 +236,8 @@ void ReplicaLink::take_metrics(const std::string& text) {
 void ReplicaLink::open_events() {
   events_again_ = kNever;
   events_until_ = owner_.now() + kHelloPatience;
-  events_ = std::make_unique<EventStream>(*this, id_ == kNoReplica ? std::nullopt : owner_.core().kv_place(id_));
+  events_ =
+      std::make_unique<EventStream>(*this, id_ == kNoReplica ? std::nullopt : owner_.core().kv_place(id_));
 }
 
 // The answer's head said no.
@@ -246,7 +247,8 @@ void ReplicaLink::events_opened(bool are_told, std::string_view why) {
   streams_events_ = are_told;
   events_.reset();
   if (are_told) events_broke(false, std::string(why));
-  if (!are_told) log::info("replica {}: no /kv_events ({}); what we sent there is all we know", found_.name, why);
+  if (!are_told)
+    log::info("replica {}: no /kv_events ({}); what we sent there is all we know", found_.name, why);
   join();
 }
 

@@ -1,6 +1,6 @@
 // The router's line to one replica: is it alive and ready, which models does it serve, what does it tell of
-// itself (GET /kv_events), and the connections on which requests travel to it. Joins it to the core when it has
-// answered, takes it out when it says goodbye. One I/O thread; `tick` drives it.
+// itself (GET /kv_events), and the connections on which requests travel to it. Joins it to the core when it
+// has answered, takes it out when it says goodbye. One I/O thread; `tick` drives it.
 //
 //   asking  --ready, its models and its events (or their absence) are known-->  joined
 //   joined  --another process answers there, or it closes-->  asking
@@ -22,7 +22,7 @@ struct LinkOptions {
   Seconds health_interval = 1;
   Seconds health_timeout = 2;
   int max_running = 256;  // requests of one replica at once, where it names no other number
-  std::string api_key;  // for what the router itself asks: models, metrics, events
+  std::string api_key;    // for what the router itself asks: models, metrics, events
   UpstreamOptions upstream;
 };
 

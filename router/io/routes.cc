@@ -46,8 +46,8 @@ std::shared_ptr<Responder> pass_on(Dispatcher& dispatcher, Exchange& exchange, H
     ++dispatcher.counters().shed["draining"];
     ++dispatcher.counters().requests[{endpoint.path, 503}];
     exchange.respond(error_response(
-        {ErrorCode::kUnavailable, "The router is stopping; ask again, and another will answer.", "", 1}, style,
-        request.request_id));
+        {ErrorCode::kUnavailable, "The router is stopping; ask again, and another will answer.", "", 1},
+        style, request.request_id));
     return nullptr;
   }
   Relay::Content content;
@@ -248,8 +248,7 @@ Routes make_routes(Dispatcher& dispatcher) {
   Routes routes;
   for (const auto& each : kPassed) {
     const Relay::Endpoint endpoint{each.path, each.has_body, each.can_continue, each.retryable};
-    routes.add({each.method, each.path,
-                [&dispatcher, endpoint](Exchange& exchange, HttpRequest&& request) {
+    routes.add({each.method, each.path, [&dispatcher, endpoint](Exchange& exchange, HttpRequest&& request) {
                   return pass_on(dispatcher, exchange, std::move(request), endpoint);
                 }});
   }
@@ -258,17 +257,19 @@ Routes make_routes(Dispatcher& dispatcher) {
     asking->next();
     return std::shared_ptr<Responder>(std::move(asking));
   };
-  for (const char* path :
-       {"/v1/responses/{rest}", "/v1/chat/completions/{rest}", "/v1/completions/{rest}"}) {
+  for (const char* path : {"/v1/responses/{rest}", "/v1/chat/completions/{rest}", "/v1/completions/{rest}"}) {
     for (const char* method : {"GET", "POST", "DELETE"}) routes.add({method, path, ask_all});
   }
   const auto own = [&](const char* path, Access access,
                        std::function<HttpResponse(const HttpRequest&)> answer, bool always = false) {
     routes.add({"GET", path, answered_by(std::move(answer)), always, access});
   };
-  own("/health", Access::kEverybody, [](const HttpRequest&) { return text(200, ""); }, true);
-  own("/ping", Access::kEverybody, [](const HttpRequest&) { return text(200, ""); }, true);
-  own("/ready", Access::kEverybody, [&dispatcher](const HttpRequest&) { return ready(dispatcher); }, true);
+  own(
+      "/health", Access::kEverybody, [](const HttpRequest&) { return text(200, ""); }, true);
+  own(
+      "/ping", Access::kEverybody, [](const HttpRequest&) { return text(200, ""); }, true);
+  own(
+      "/ready", Access::kEverybody, [&dispatcher](const HttpRequest&) { return ready(dispatcher); }, true);
   own("/metrics", Access::kOperators, [&dispatcher](const HttpRequest&) {
     HttpResponse response = text(200, expose_metrics(dispatcher));
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";

@@ -39,8 +39,7 @@ PromptChain chain_of(const BodyScan& scan, std::string_view model, uint32_t bloc
   }
   const std::array<std::string_view, 5> fields = {model, scan.cache_salt, scan.tools, scan.template_arguments,
                                                   scan.template_text};
-  chain.hashes.resize(
-      std::min((scan.instructions.size() + scan.prompt.size()) / kChunkBytes, kMaxChunks));
+  chain.hashes.resize(std::min((scan.instructions.size() + scan.prompt.size()) / kChunkBytes, kMaxChunks));
   TextChain text(text_seed(secret, fields), chain.hashes);
   text.add(scan.instructions);
   text.add(scan.prompt);

@@ -9,8 +9,8 @@
 
 namespace sluice::router {
 
-// Lets whole events pass and keeps what is behind the last one, so that a stream which breaks off can be ended
-// between two events.
+// Lets whole events pass and keeps what is behind the last one, so that a stream which breaks off can be
+// ended between two events.
 class SseCut {
  public:
   static constexpr size_t kMaxEventBytes = size_t{1} << 20;  // what is longer passes as it comes

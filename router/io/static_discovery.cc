@@ -90,8 +90,8 @@ class ReplicaFile final : public Discovery {
       if (text.empty() || text.front() == '#') continue;
       auto replica = parse_replica(text);
       if (!replica.ok()) {
-        return Error{ErrorCode::kIo, path_ + ", line " + std::to_string(number) + ": " +
-                                         replica.error().message};
+        return Error{ErrorCode::kIo,
+                     path_ + ", line " + std::to_string(number) + ": " + replica.error().message};
       }
       std::string name = replica->name;
       if (!replicas.try_emplace(name, std::move(replica).value()).second) {
@@ -147,7 +147,8 @@ Result<FoundReplica> parse_replica(std::string_view text) {
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), replica.weight);
       if (error != std::errc() || end != value.data() + value.size() || !(replica.weight > 0) ||
           replica.weight > 1e6) {
-        return invalid_argument("replica", "'" + whole + "': weight must be a number above 0, as in weight=2.");
+        return invalid_argument("replica",
+                                "'" + whole + "': weight must be a number above 0, as in weight=2.");
       }
     } else if (name == "max-running") {
       const auto [end, error] =
@@ -160,8 +161,9 @@ Result<FoundReplica> parse_replica(std::string_view text) {
     } else if (name == "name" && !value.empty() && value.size() <= kMaxName) {
       replica.name = value;
     } else {
-      return invalid_argument("replica", "'" + whole + "': '" + log::safe(part) +
-                                             "' is not one of weight=NUMBER, max-running=NUMBER, model=NAME and name=NAME.");
+      return invalid_argument(
+          "replica", "'" + whole + "': '" + log::safe(part) +
+                         "' is not one of weight=NUMBER, max-running=NUMBER, model=NAME and name=NAME.");
     }
   }
   return replica;

@@ -15,6 +15,7 @@ using http_syntax::trim;
 namespace {
 
 constexpr size_t kMaxChunkLineBytes = 256;
+constexpr size_t kFirstRoomBytes = size_t{512} << 10;
 
 bool is_host(std::string_view host) {
   return std::all_of(host.begin(), host.end(), [](char c) {
@@ -128,6 +129,9 @@ size_t RequestParser::feed(std::string_view bytes) {
 
 size_t RequestParser::feed_bytes(std::string_view bytes) {
   const size_t take = static_cast<size_t>(std::min<uint64_t>(bytes.size(), body_left_));
+  // In bounds: the length is only a promise.
+  if (request_.body.empty() && !chunked_)
+    request_.body.reserve(std::min<uint64_t>(body_left_, kFirstRoomBytes));
   request_.body.append(bytes.substr(0, take));
   body_left_ -= take;
   if (body_left_ == 0) {

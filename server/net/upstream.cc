@@ -165,7 +165,8 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
 
   asio::awaitable<bool> send() {
     const std::string_view body = request_.body ? std::string_view(*request_.body) : std::string_view();
-    const bool sent = co_await connection_->write_all({request_.head, body, {}}, pool_->options.write_timeout);
+    const bool sent =
+        co_await connection_->write_all({request_.head, body, {}}, pool_->options.write_timeout);
     if (sent && sink_ != nullptr) sink_->on_sent();
     co_return sent;
   }
