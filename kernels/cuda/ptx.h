@@ -11,6 +11,15 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+// 16 bytes that nobody reads again: they leave no trace in the L1 cache.
+__device__ __forceinline__ uint4 load_once(const void* from) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+}
+
 // 16 bytes from global to shared memory, past the L1 cache; zeros where not `valid`.
 __device__ __forceinline__ void copy_async_16(void* to, const void* from, bool valid) {
   const int bytes = valid ? 16 : 0;

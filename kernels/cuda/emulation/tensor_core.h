@@ -10,6 +10,12 @@
 
 namespace sluice::cuda {
 
+inline uint4 load_once(const void* from) {
+  if (reinterpret_cast<uintptr_t>(from) % 16 != 0)
+    emulation::Block::current().fail("a load of 16 bytes from a misaligned address");
+  return *static_cast<const uint4*>(from);
+}
+
 inline void copy_async_16(void* to, const void* from, bool valid) {
   using emulation::Block;
   if (reinterpret_cast<uintptr_t>(to) % 16 != 0) Block::current().fail("cp.async to a misaligned address");
