@@ -45,6 +45,8 @@ void matmul_skinny(const DenseMatrix& w, Rows x, const MatmulOut& out, Stream st
 void matmul_skinny(const QuantisedMatrix& w, Rows x, float* sums, const MatmulOut& out, Stream stream);
 // Any number of tokens.
 void matmul_tiled(const DenseMatrix& w, Rows x, const MatmulOut& out, Stream stream);
+// out[t] += bias, for products that were made without.
+void add_bias(const MatmulOut& out, int tokens, int outputs, Stream stream);
 // The weight as bf16, [outputs, inputs]: for many tokens, and for peeking at single rows.
 void dequantise(const QuantisedMatrix& w, bf16* out, Stream stream);
 

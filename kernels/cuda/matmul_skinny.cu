@@ -58,7 +58,7 @@ __device__ __forceinline__ void reduce_and_store(const float (&acc)[kTokenTiles]
 constexpr int kDenseStep = 32;  // inputs of a warp's turn
 
 template <int kTokenTiles>
-__global__ void __launch_bounds__(kThreads) dense_kernel(DenseMatrix w, Rows x, MatmulOut out) {
+__global__ void __launch_bounds__(kThreads, 3) dense_kernel(DenseMatrix w, Rows x, MatmulOut out) {
   SLUICE_DYNAMIC_SHARED(float, room);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int group = lane / 4, quad = lane % 4;
@@ -156,7 +156,7 @@ struct Turn {  // one tile of inputs
 };
 
 template <int kBits, int kGroup, bool kMinimum, int kTokenTiles>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     quantised_kernel(QuantisedMatrix w, Rows x, const float* sums, MatmulOut out) {
   SLUICE_DYNAMIC_SHARED(float, room);
   constexpr QuantisedLayout kLayout{kBits, kGroup, 0, kMinimum};

@@ -107,6 +107,16 @@ __global__ void __launch_bounds__(kThreads) tiled_kernel(DenseMatrix w, Rows x, 
   }
 }
 
+__global__ void __launch_bounds__(kThreads) add_bias_kernel(MatmulOut out, int outputs) {
+  const int output = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
+  if (output >= outputs) return;
+  const int64_t at = blockIdx.x * out.stride + output;
+  if (out.rows != nullptr)
+    convert(to_float(out.rows[at]) + out.bias[output], out.rows[at]);
+  else
+    out.rows_f32[at] += out.bias[output];
+}
+
 // ---- single rows and whole weights in bf16 ----
 
 // Four of the lane's values of a step: of output g where `upper` is 0, of g + 8 where it is 1.
@@ -188,6 +198,13 @@ void matmul_tiled(const DenseMatrix& w, Rows x, const MatmulOut& out, Stream str
                static_cast<unsigned>((x.rows + kTokens - 1) / kTokens)),
           dim3(kThreads), sizeof(bf16) * kStageElements * kStages, stream},
          w, x, out);
+}
+
+void add_bias(const MatmulOut& out, int tokens, int outputs, Stream stream) {
+  launch(add_bias_kernel,
+         {dim3(static_cast<unsigned>(tokens), static_cast<unsigned>((outputs + kThreads - 1) / kThreads)),
+          dim3(kThreads), 0, stream},
+         out, outputs);
 }
 
 void dequantise(const QuantisedMatrix& w, bf16* out, Stream stream) {
