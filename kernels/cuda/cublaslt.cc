@@ -19,16 +19,17 @@ constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA advises for
 // The functions we call, by their names in cublasLt.h.
 struct Functions {
 #define SLUICE_CUBLASLT(name) decltype(&::name) name = nullptr;
-#define SLUICE_CUBLASLT_ALL                                                                                \
-  SLUICE_CUBLASLT(cublasLtCreate)                                                                          \
-  SLUICE_CUBLASLT(cublasLtDestroy)                                                                         \
-  SLUICE_CUBLASLT(cublasLtGetVersion) SLUICE_CUBLASLT(cublasLtMatmul)                                      \
-      SLUICE_CUBLASLT(cublasLtMatmulDescCreate) SLUICE_CUBLASLT(cublasLtMatmulDescDestroy)                 \
-          SLUICE_CUBLASLT(cublasLtMatmulDescSetAttribute) SLUICE_CUBLASLT(cublasLtMatrixLayoutCreate)      \
-              SLUICE_CUBLASLT(cublasLtMatrixLayoutDestroy) SLUICE_CUBLASLT(cublasLtMatmulPreferenceCreate) \
-                  SLUICE_CUBLASLT(cublasLtMatmulPreferenceDestroy)                                         \
-                      SLUICE_CUBLASLT(cublasLtMatmulPreferenceSetAttribute)                                \
-                          SLUICE_CUBLASLT(cublasLtMatmulAlgoGetHeuristic)                                  \
+#define SLUICE_CUBLASLT_ALL                                                                        \
+  SLUICE_CUBLASLT(cublasLtCreate)                                                                  \
+  SLUICE_CUBLASLT(cublasLtDestroy)                                                                 \
+  SLUICE_CUBLASLT(cublasLtGetVersion)                                                              \
+  SLUICE_CUBLASLT(cublasLtMatmul) SLUICE_CUBLASLT(cublasLtMatmulDescCreate)                        \
+      SLUICE_CUBLASLT(cublasLtMatmulDescDestroy) SLUICE_CUBLASLT(cublasLtMatmulDescSetAttribute)   \
+          SLUICE_CUBLASLT(cublasLtMatrixLayoutCreate) SLUICE_CUBLASLT(cublasLtMatrixLayoutDestroy) \
+              SLUICE_CUBLASLT(cublasLtMatmulPreferenceCreate)                                      \
+                  SLUICE_CUBLASLT(cublasLtMatmulPreferenceDestroy)                                 \
+                      SLUICE_CUBLASLT(cublasLtMatmulPreferenceSetAttribute)                        \
+                          SLUICE_CUBLASLT(cublasLtMatmulAlgoGetHeuristic)                          \
                               SLUICE_CUBLASLT(cublasLtGetStatusString)
   SLUICE_CUBLASLT_ALL
 #undef SLUICE_CUBLASLT
@@ -139,23 +140,22 @@ Result<std::unique_ptr<DenseLibrary>> open_cublaslt() {
   void* library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL);
   const char* reason = library == nullptr ? dlerror() : nullptr;
   if (library == nullptr) {
-    return Error {
-        ErrorCode::kUnavailable,
+    return unavailable(
         std::string("cuBLASLt 13 is not there (") + (reason == nullptr ? "?" : reason) +
-            "). It comes with the CUDA toolkit and with PyTorch; put its folder into LD_LIBRARY_PATH.");
-    }
-    Functions functions;
-    std::string missing;
-    if (!load(library, functions, missing)) {
-      return unavailable("libcublasLt.so.13 has no " + missing + "; it is not cuBLASLt 13.");
-    }
-    cublasLtHandle_t handle = nullptr;
-    if (const cublasStatus_t status = functions.cublasLtCreate(&handle); status != CUBLAS_STATUS_SUCCESS) {
-      return unavailable(std::string("cuBLASLt cannot be used: ") +
-                         functions.cublasLtGetStatusString(status) + ".");
-    }
-    SLUICE_ASSIGN(void* const workspace, allocate_device_memory(kWorkspaceBytes));
-    return std::unique_ptr<DenseLibrary>(std::make_unique<CublasLt>(functions, handle, workspace));
+        "). It comes with the CUDA toolkit and with PyTorch; put its folder into LD_LIBRARY_PATH.");
   }
+  Functions functions;
+  std::string missing;
+  if (!load(library, functions, missing)) {
+    return unavailable("libcublasLt.so.13 has no " + missing + "; it is not cuBLASLt 13.");
+  }
+  cublasLtHandle_t handle = nullptr;
+  if (const cublasStatus_t status = functions.cublasLtCreate(&handle); status != CUBLAS_STATUS_SUCCESS) {
+    return unavailable(std::string("cuBLASLt cannot be used: ") + functions.cublasLtGetStatusString(status) +
+                       ".");
+  }
+  SLUICE_ASSIGN(void* const workspace, allocate_device_memory(kWorkspaceBytes));
+  return std::unique_ptr<DenseLibrary>(std::make_unique<CublasLt>(functions, handle, workspace));
+}
 
 }  // namespace sluice::cuda
