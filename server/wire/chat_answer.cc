@@ -108,15 +108,21 @@ class ChatAnswer final : public AnswerFormat {
     end_chunk(out);
   }
 
+  // One piece of a call in each chunk: there are clients that read no further than the first.
   void append_delta(std::string& out, const ChoiceDelta& delta, const Usage* usage,
                     const Timings* timings) override {
-    begin_choice(out, delta.index);
-    append_new(out, delta);
-    end_choice(out, delta.end, delta.logprobs, delta.token_ids);
-    if (!delta.prompt_token_ids.empty()) append_ids(out, "prompt_token_ids", delta.prompt_token_ids);
-    if (!delta.prompt_logprobs.empty()) append_prompt_logprobs(out, delta.prompt_logprobs);
-    append_totals(out, usage, options_.include_usage, timings);
-    end_chunk(out);
+    ChoiceDelta rest = delta;
+    while (rest.tool_calls.size() > 1) {
+      append_chunk(out,
+                   {.index = rest.index,
+                    .text = rest.text,
+                    .reasoning = rest.reasoning,
+                    .tool_calls = rest.tool_calls.first(1)},
+                   usage, nullptr);
+      rest.text = rest.reasoning = {};
+      rest.tool_calls = rest.tool_calls.subspan(1);
+    }
+    append_chunk(out, rest, usage, timings);
   }
 
   void append_ending(std::string& out, const Usage& usage, const Timings& timings) override {
@@ -159,6 +165,16 @@ class ChatAnswer final : public AnswerFormat {
   }
 
  private:
+  void append_chunk(std::string& out, const ChoiceDelta& delta, const Usage* usage,
+                    const Timings* timings) const {
+    begin_choice(out, delta.index);
+    append_new(out, delta);
+    end_choice(out, delta.end, delta.logprobs, delta.token_ids);
+    if (!delta.prompt_token_ids.empty()) append_ids(out, "prompt_token_ids", delta.prompt_token_ids);
+    if (!delta.prompt_logprobs.empty()) append_prompt_logprobs(out, delta.prompt_logprobs);
+    append_totals(out, usage, options_.include_usage, timings);
+    end_chunk(out);
+  }
   static void append_new(std::string& out, const ChoiceDelta& delta) {
     const bool other = !delta.reasoning.empty() || !delta.tool_calls.empty();
     const char* comma = "";

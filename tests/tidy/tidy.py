@@ -70,7 +70,7 @@ RETIRED = {"Manager", "Handler", "Helper", "Util", "Impl", "Data", "Info", "Cont
 RETIRED_FILE = re.compile(r"(^|_)(manager|handler|helper|util|impl|data|info|context|base)s?$")
 
 CPP = {".h", ".cc", ".cu", ".cuh"}
-LONG_LINES = CPP | {".py", ".rs", ".sh", ".cmake"}
+LONG_LINES = CPP | {".py", ".rs", ".sh", ".cmake", ".go", ".mjs"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 CLASS = re.compile(r"\b(?:class|struct|union|enum(?:\s+(?:class|struct))?)\s+(?:\[\[[^\]]*\]\]\s*)?"
                    r"([A-Z]\w*)\s*(?:final\s*)?(?::(?!:)|\{|$)")

@@ -96,10 +96,42 @@ TEST(ChatAnswer, streams_reasoning_and_tool_calls) {
   EXPECT_EQ(delta_of({.reasoning = "hm"}), R"({"reasoning":"hm","reasoning_content":"hm"})");
   EXPECT_EQ(delta_of({.text = "so", .reasoning = "hm"}),
             R"({"reasoning":"hm","reasoning_content":"hm","content":"so"})");
-  const std::vector<ToolCallPiece> pieces = {{0, "call_1", "f", ""}, {0, "", "", "{\"a\""}};
-  EXPECT_EQ(delta_of({.tool_calls = pieces}),
+  const std::vector<ToolCallPiece> first = {{0, "call_1", "f", ""}};
+  EXPECT_EQ(delta_of({.tool_calls = first}),
             R"({"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"f",)"
-            R"("arguments":""}},{"index":0,"function":{"arguments":"{\"a\""}}]})");
+            R"("arguments":""}}]})");
+  const std::vector<ToolCallPiece> more = {{0, "", "", "{\"a\""}};
+  EXPECT_EQ(delta_of({.tool_calls = more}),
+            R"({"tool_calls":[{"index":0,"function":{"arguments":"{\"a\""}}]})");
+}
+
+// Instructor, for one, reads the first piece of a chunk alone.
+TEST(ChatAnswer, streams_one_piece_of_a_call_in_each_chunk) {
+  auto format = AnswerFormat::chat(options());
+  const std::vector<ToolCallPiece> pieces = {
+      {0, "call_1", "f", ""}, {0, "", "", "{}"}, {1, "call_2", "g", ""}};
+  const ChoiceEnd end = {"tool_calls"};
+  std::string out;
+  format->append_delta(out, {.text = "so", .end = &end, .tool_calls = pieces}, nullptr, &kTimings);
+  std::vector<std::string> deltas, rests;
+  for (size_t at = 0; (at = out.find("\"delta\":", at)) != std::string::npos;) {
+    at += 8;
+    const size_t logprobs = out.find(",\"logprobs\"", at), stop = out.find("\n\n", at);
+    deltas.push_back(out.substr(at, logprobs - at));
+    rests.push_back(out.substr(logprobs, stop - logprobs));
+  }
+  EXPECT_EQ(deltas, (std::vector<std::string>{
+                        R"({"content":"so","tool_calls":[{"index":0,"id":"call_1","type":"function",)"
+                        R"("function":{"name":"f","arguments":""}}]})",
+                        R"({"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]})",
+                        R"({"tool_calls":[{"index":1,"id":"call_2","type":"function",)"
+                        R"("function":{"name":"g","arguments":""}}]})",
+                    }));
+  // What ends the choice comes with the last of them alone.
+  EXPECT_EQ(rests[0], R"(,"logprobs":null,"finish_reason":null}]})");
+  EXPECT_EQ(rests[1], rests[0]);
+  EXPECT_NE(rests[2].find(R"("finish_reason":"tool_calls")"), std::string::npos);
+  EXPECT_NE(rests[2].find(R"("timings":)"), std::string::npos);
 }
 
 TEST(ChatAnswer, writes_calls_and_reasoning_whole) {
