@@ -46,14 +46,14 @@ struct TileValues {
       a[1] = byte_integers(word >> 8U, zero);
       a[2] = byte_integers(second, zero);
       a[3] = byte_integers(second >> 8U, zero);
-      return;
-    }
+    } else {
 #pragma unroll
-    for (int p = 0; p < 4; ++p) {
-      uint32_t halves = word >> (4 * p) & 0x000f000fU;
-      if constexpr (kBits == 5) halves |= (high[0] >> (4 * s + p) & 0x00010001U) << 4U;
-      if constexpr (kBits == 6) halves |= (high[s / 2] >> (8 * (s % 2) + 2 * p) & 0x00030003U) << 4U;
-      a[p] = small_integers(halves, zero);
+      for (int p = 0; p < 4; ++p) {
+        uint32_t halves = word >> (4 * p) & 0x000f000fU;
+        if constexpr (kBits == 5) halves |= (high[0] >> (4 * s + p) & 0x00010001U) << 4U;
+        if constexpr (kBits == 6) halves |= (high[s / 2] >> (8 * (s % 2) + 2 * p) & 0x00030003U) << 4U;
+        a[p] = small_integers(halves, zero);
+      }
     }
   }
 };
