@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "server/wire/closed_schema.h"
 #include "server/wire/json_out.h"
 
 namespace sluice {
@@ -69,7 +70,7 @@ std::optional<ToolFunction> read_function(RequestFields& fields, JsonText tool, 
     inner->fail("name", fmt::format("'{}' must have from 1 to {} letters, digits, '_', '-' and '.'.",
                                     inner->full_name("name"), limits.max_tool_name_bytes));
   }
-  function.parameters = object_schema(*inner, inner->object("parameters"));
+  function.parameters = with_closed_objects(object_schema(*inner, inner->object("parameters")));
   function.strict = inner->boolean("strict").value_or(false);
   if (!inner->ok()) {
     fields.fail("tools", inner->error().message);

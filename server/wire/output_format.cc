@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "server/wire/closed_schema.h"
 #include "server/wire/json_out.h"
 
 namespace sluice {
@@ -40,9 +41,9 @@ std::string with_ascii_classes(std::string_view regex) {
 constexpr std::string_view kWhiteSpace =
     R"("x-guidance":{"whitespace_pattern":"[\\x20\\x0A\\x0D\\x09]{1,24}"})";
 
-// The schema with our own white space, unless it brings options itself.
-std::string with_white_space(JsonText schema) {
-  std::string text(schema.text());
+// The schema with closed objects, and with our own white space unless it brings options itself.
+std::string as_meant(JsonText schema) {
+  std::string text = with_closed_objects(schema.text());
   const auto members = schema.members(4096);
   if (!members.ok()) return text;
   for (const auto& member : *members) {
@@ -58,11 +59,11 @@ std::string with_white_space(JsonText schema) {
 std::optional<std::string> read_schema(RequestFields& fields, std::string_view name, JsonText value,
                                        const WireLimits& limits) {
   if (value.kind() == JsonText::Kind::kBoolean) return std::string(value.text());
-  if (value.kind() == JsonText::Kind::kObject) return with_white_space(value);
+  if (value.kind() == JsonText::Kind::kObject) return as_meant(value);
   if (value.kind() == JsonText::Kind::kString) {
     const std::string text = value.string();
     const auto checked = JsonText::check(text, limits.max_json_depth);
-    if (checked.ok() && checked->kind() == JsonText::Kind::kObject) return with_white_space(*checked);
+    if (checked.ok() && checked->kind() == JsonText::Kind::kObject) return as_meant(*checked);
   }
   fields.fail(name, fmt::format("'{}' must be a JSON schema: an object, or a string that holds one.",
                                 fields.full_name(name)));

@@ -151,6 +151,18 @@ def test_the_sdk_parses_into_a_class(sdk, model_id):
     assert isinstance(answer.choices[0].message.parsed, Pet)
 
 
+def test_an_object_has_no_members_that_its_schema_does_not_list(server):
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 9}},
+        "required": ["name"],
+    }
+    for seed in range(8):
+        answer = ask(server, seed, structured_outputs={"json": schema})
+        assert answer["finish_reason"] == "stop"
+        assert json.loads(answer["message"]["content"]).keys() == {"name"}
+
+
 def test_a_wrong_grammar_is_the_clients_fault(server):
     for fields in (
         {"structured_outputs": {"regex": "(a"}},

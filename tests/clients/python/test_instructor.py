@@ -9,15 +9,13 @@ import openai
 import pytest
 from conftest import PATIENCE_S
 from instructor.core import InstructorRetryException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 QUESTION = [{"role": "user", "content": "Invent a pet."}]
 
 
 class Pet(BaseModel):
-    """A pet. Forbids fields beyond its own: where they are allowed, a small model invents them on and on."""
-
-    model_config = ConfigDict(extra="forbid")
+    """A pet."""
 
     kind: Literal["cat", "dog", "parrot"]
     name: str = Field(max_length=12)

@@ -9,15 +9,13 @@ from conftest import PATIENCE_S
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 CAPITAL = "What is the capital of France? Answer in one short sentence."
 
 
 class Pet(BaseModel):
-    """A pet. Forbids fields beyond its own: where they are allowed, a small model invents them on and on."""
-
-    model_config = ConfigDict(extra="forbid")
+    """A pet."""
 
     kind: Literal["cat", "dog", "parrot"]
     name: str = Field(max_length=12)
@@ -105,7 +103,7 @@ def test_structured_output_streams(chat):
 
 @pytest.mark.parametrize("choice", ["required", "get_weather", "any", True])
 def test_bound_tools_are_called_and_their_answers_read(chat, choice):
-    bound = longer(chat).bind_tools([get_weather], tool_choice=choice, parallel_tool_calls=False, strict=True)
+    bound = longer(chat).bind_tools([get_weather], tool_choice=choice, parallel_tool_calls=False)
     called = bound.invoke(CAPITAL)
     assert [call["name"] for call in called.tool_calls] == ["get_weather"]
     assert not called.invalid_tool_calls
@@ -116,9 +114,7 @@ def test_bound_tools_are_called_and_their_answers_read(chat, choice):
 
 
 def test_a_streamed_call_joins_to_the_whole_one(chat):
-    bound = longer(chat).bind_tools(
-        [get_weather], tool_choice="get_weather", parallel_tool_calls=False, strict=True
-    )
+    bound = longer(chat).bind_tools([get_weather], tool_choice="get_weather", parallel_tool_calls=False)
     chunks = list(bound.stream(CAPITAL))
     whole = chunks[0]
     for chunk in chunks[1:]:

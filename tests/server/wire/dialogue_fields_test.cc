@@ -27,7 +27,8 @@ TEST(ToolFields, read_the_functions_and_the_choice) {
   EXPECT_TRUE(two->tools.functions[0].strict);
   EXPECT_EQ(two->tools.functions[0].parameters,
             R"({"type":"object","properties":{},"additionalProperties":false})");
-  EXPECT_EQ(two->tools.functions[1].parameters, R"({"type":"object","properties":{}})");
+  EXPECT_EQ(two->tools.functions[1].parameters,
+            R"({"type":"object","properties":{},"additionalProperties":false})");
   EXPECT_TRUE(two->tools.parallel);
   const auto named =
       chat(with("\"parallel_tool_calls\":false,\"tools\":[" + function("a") + "," + function("b") +
