@@ -17,6 +17,7 @@ struct EngineOptions {
   int block_size = 16;               // B, tokens per KV block
   DType kv_cache_dtype = DType::kBF16;
   size_t kv_cache_memory_bytes = 0;  // 0: a share of free memory, at most max_num_seqs of max_model_len
+  double gpu_memory_utilization = 0.92;  // of a GPU's memory, for weights, activations and the cache together
   bool enable_prefix_caching = true;
   int max_num_queued_reqs = 1024;     // beyond the max_num_seqs that run; one more is refused with 429
   int64_t max_num_queued_tokens = 0;  // waiting prompt tokens; 0: no bound of its own

@@ -5,7 +5,7 @@
 // `activation_dtype()` (f32 on the CPU).
 //
 // Promises of every backend:
-//  - Row independence: row t of every result depends on row t of the inputs alone (for attention: on that
+//  - Row independence (of GPUs: where they were made deterministic): row t of every result depends on row t of the inputs alone (for attention: on that
 //    token's own context), with the same sequence of floating-point operations whatever the other rows, the
 //    split into chunks, the number of threads. So a greedy answer under load equals the answer alone, bit for
 //    bit. Different instruction sets may differ in the last bits.
@@ -146,6 +146,9 @@ class Backend {
 
   virtual DeviceFacts facts() const = 0;
   virtual DType activation_dtype() const = 0;
+  // How a cache that this backend reads must lie.
+  virtual KvOrder kv_order() const { return KvOrder::kPacked; }
+  virtual std::vector<DType> kv_types() const { return {DType::kF32, DType::kBF16, DType::kI8}; }
 
   // ---- load time ----
   virtual Result<std::unique_ptr<Buffer>> allocate(size_t bytes) = 0;

@@ -48,8 +48,12 @@ Result<DType> parse_cache_dtype(const std::string& text) {
   if (name == "auto" || name == "bf16" || name == "bfloat16") return DType::kBF16;
   if (name == "f32" || name == "fp32" || name == "float32" || name == "float") return DType::kF32;
   if (name == "int8" || name == "i8") return DType::kI8;
+  if (name == "f16" || name == "fp16" || name == "float16") return DType::kF16;
+  if (name == "fp8" || name == "fp8_e4m3" || name == "f8") return DType::kF8;
   return invalid_argument("--kv-cache-dtype",
-                          "--kv-cache-dtype is '" + text + "'; it must be auto, bf16, f32 or int8.");
+                          "--kv-cache-dtype is '" + text +
+                              "'; it must be auto, bf16, f32 or int8 (CPU), bf16, fp16 or "
+                              "fp8 (CUDA).");
 }
 
 // 32k, 1M: as vLLM reads lengths (k is 1000, K is 1024).
@@ -276,6 +280,12 @@ void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
                  "Memory of the KV cache (2G, 512MiB). Default: a share of "
                  "the free memory, at most what --max-num-seqs of --max-model-len need.")
       ->group(group);
+  app.add_option(
+         "--gpu-memory-utilization", e.gpu_memory_utilization,
+         "Share of a GPU's memory for weights, activations and KV cache together. Lower it where others "
+         "use the GPU too.")
+      ->capture_default_str()
+      ->group(group);
   app.add_flag("--no-enable-prefix-caching", raw.no_prefix_caching,
                "Compute every prompt whole. For measurements.")
       ->group(group);
@@ -299,7 +309,9 @@ void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
   app.add_option("--seed", e.seed, "Mixed into the random draws of requests without a seed of their own.")
       ->capture_default_str()
       ->group(group);
-  app.add_option("--device", o.backend.device, "auto, cpu, or reference (slow and exact, for comparisons).")
+  app.add_option("--device", o.backend.device,
+                 "auto (a GPU where there is one), cpu, cuda, cuda:N, or reference (slow and exact, for "
+                 "comparisons).")
       ->capture_default_str()
       ->group(group);
   app.add_option("--threads", o.backend.threads,

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What the compiler made of the kernels: nothing spilled from registers to memory, and the instructions there that
-the kernels were written for. Reads the machine code of each architecture; needs no GPU.
+the kernels were written for. Reads the machine code of each architecture;
+needs no GPU.
 
     compiled_code_test.py --cuobjdump PROGRAM LIBRARY
 """
