@@ -61,6 +61,10 @@ inline uint32_t pack_bf16(float low, float high) {
 inline uint32_t pack_f16(float low, float high) {
   return f32_to_f16(low) | static_cast<uint32_t>(f32_to_f16(high)) << 16U;
 }
+// Two fp8 in the low half of a word as two f16, exactly.
+inline uint32_t f16_of_fp8(uint32_t pair) {
+  return pack_f16(f8_to_f32(static_cast<uint8_t>(pair)), f8_to_f32(static_cast<uint8_t>(pair >> 8U)));
+}
 #else
 __device__ __forceinline__ float to_float(bf16 v) {
   return __uint_as_float(static_cast<uint32_t>(v.bits) << 16);
@@ -87,6 +91,11 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 __device__ __forceinline__ uint32_t pack_f16(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);
+}
+__device__ __forceinline__ uint32_t f16_of_fp8(uint32_t pair) {
+  const __half2_raw both =
+      __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(pair), __NV_E4M3);
+  return both.x | static_cast<uint32_t>(both.y) << 16U;
 }
 #endif
 __device__ __forceinline__ float to_float(float v) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/paged_cache.h"
 #include "kernels/cuda/stream.h"
 
 namespace sluice::cuda {
@@ -34,15 +35,6 @@ void gather_rows_f32(Rows x, const int32_t* rows, int count, float* out, Stream 
 // out [tokens, 2 * half]: cosines, then sines, of positions[t] * inverse_frequencies[i], times `factor`.
 void rope_angles(const int32_t* positions, int tokens, const float* inverse_frequencies, int half,
                  float factor, float* out, Stream stream);
-
-// A paged cache of one layer (kernels/paged_kv.h, KvOrder::kRows).
-struct PagedCache {
-  std::byte* keys = nullptr;
-  std::byte* values = nullptr;
-  DType dtype = DType::kBF16;
-  int block_tokens = 16, kv_heads = 0, head_size = 0;
-  int64_t page_bytes = 0;
-};
 
 // Rotates q and k of qkv [T, (H + 2K) * D] in place, then writes each token's k and v into its slot.
 void rope_store_kv(Rows qkv, const AttentionShape& shape, RopeStyle style, const float* angles,

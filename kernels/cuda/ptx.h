@@ -11,6 +11,13 @@ __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+// 2^x to about 2 units in the last place; what would be subnormal is 0.
+__device__ __forceinline__ float fast_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // 16 bytes that nobody reads again: they leave no trace in the L1 cache.
 __device__ __forceinline__ uint4 load_once(const void* from) {
   uint4 v;
@@ -36,6 +43,13 @@ __device__ __forceinline__ void wait_for_copies() {
 }
 // All but the latest `still_open` committed groups of this thread's copies are there.
 #define SLUICE_COPY_ASYNC_WAIT(still_open) ::sluice::cuda::wait_for_copies<(still_open)>()
+// Likewise of all threads of this warp, and each may read what the others copied.
+template <int kStillOpen>
+__device__ __forceinline__ void wait_for_copies_of_warp() {
+  wait_for_copies<kStillOpen>();
+  __syncwarp();
+}
+#define SLUICE_COPY_ASYNC_WAIT_WARP(still_open) ::sluice::cuda::wait_for_copies_of_warp<(still_open)>()
 
 // Lane 8 i + r gives the address of row r (16 bytes) of matrix i.
 __device__ __forceinline__ void load_matrix_x4(uint32_t (&out)[4], const void* row) {
@@ -53,6 +67,12 @@ __device__ __forceinline__ void load_matrix_x2(uint32_t (&out)[2], const void* r
 __device__ __forceinline__ void load_matrix_x4_transposed(uint32_t (&out)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+__device__ __forceinline__ void load_matrix_x2_transposed(uint32_t (&out)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];\n"
+               : "=r"(out[0]), "=r"(out[1])
                : "r"(shared_address(row))
                : "memory");
 }

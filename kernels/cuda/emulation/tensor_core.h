@@ -10,6 +10,11 @@
 
 namespace sluice::cuda {
 
+inline float fast_exp2(float x) {
+  const float y = std::exp2(x);
+  return y < 0x1p-126F ? 0 : y;
+}
+
 inline uint4 load_once(const void* from) {
   if (reinterpret_cast<uintptr_t>(from) % 16 != 0)
     emulation::Block::current().fail("a load of 16 bytes from a misaligned address");
@@ -46,6 +51,14 @@ void wait_for_copies_at(const emulation::NumberedSite& site) {
 // All but the latest `still_open` committed groups of this thread's copies are there.
 #define SLUICE_COPY_ASYNC_WAIT(still_open) \
   ::sluice::cuda::wait_for_copies_at<(still_open)>(SLUICE_EMULATED_SITE("wait for copies"))
+// Likewise of all threads of this warp, and each may read what the others copied.
+template <int kStillOpen>
+void wait_for_copies_of_warp_at(const emulation::NumberedSite& site) {
+  wait_for_copies_at<kStillOpen>(site);
+  sync_warp_at(site, ~0U);
+}
+#define SLUICE_COPY_ASYNC_WAIT_WARP(still_open) \
+  ::sluice::cuda::wait_for_copies_of_warp_at<(still_open)>(SLUICE_EMULATED_SITE("wait for a warp's copies"))
 
 namespace emulation {
 
@@ -134,6 +147,9 @@ inline void load_matrix_x2(uint32_t (&out)[2], const void* row) {
 }
 inline void load_matrix_x4_transposed(uint32_t (&out)[4], const void* row) {
   emulation::load_matrices<4, true>(out, row);
+}
+inline void load_matrix_x2_transposed(uint32_t (&out)[2], const void* row) {
+  emulation::load_matrices<2, true>(out, row);
 }
 inline void multiply_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   emulation::multiply_tiles<2, emulation::ReadBf16>(d, a, b);

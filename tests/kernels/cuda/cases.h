@@ -19,11 +19,13 @@ inline void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
 // "… is off by 0.2, more than 0.01", or nothing.
 std::string judge(const std::string& what, double error, double tolerance);
 
+void add_attention_cases(std::vector<Case>& cases);
 void add_matmul_cases(std::vector<Case>& cases);
 void add_pointwise_cases(std::vector<Case>& cases);
 
 inline std::vector<Case> all_cases() {
   std::vector<Case> cases;
+  add_attention_cases(cases);
   add_matmul_cases(cases);
   add_pointwise_cases(cases);
   return cases;
