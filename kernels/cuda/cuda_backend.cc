@@ -11,6 +11,7 @@
 #include "kernels/cuda/gpu_types.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pointwise.h"
+#include "kernels/reference/sample_row.h"
 
 namespace sluice::cuda {
 namespace {
@@ -162,6 +163,13 @@ class CudaBackend final : public Backend {
       gather_rows_f32(rows_of(x), rows.data(), static_cast<int>(rows.size()), out.f32(), stream_);
     else
       cuda::gather_rows(rows_of(x), rows.data(), rows_of(out), stream_);
+  }
+
+  void sample(TensorView logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) override {
+    std::vector<float> host(static_cast<size_t>(logits.rows * logits.columns));
+    copy_to_host(host.data(), logits.bytes, host.size() * sizeof(float));
+    for (size_t r = 0; r < rows.size(); ++r)
+      out[r] = reference::sample_row(std::span(host).subspan(r * static_cast<size_t>(logits.columns), static_cast<size_t>(logits.columns)), rows[r]);
   }
 
   void synchronize() override { cuda::synchronize(stream_); }

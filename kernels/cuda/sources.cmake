@@ -1,3 +1,3 @@
 # The kernels and what stands on them, compiled by nvcc for GPUs and by the C++ compiler for the emulated one.
 set(cuda_kernels attention_decode.cu attention_prefill.cu matmul_skinny.cu matmul_tiled.cu pointwise.cu)
-set(cuda_sources attention_plan.cc device_weight.cc quantised_layout.cc)
+set(cuda_sources attention_plan.cc cuda_backend.cc device_weight.cc quantised_layout.cc)

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/emulation/stream.h"
 #include "kernels/cuda/runtime.h"
 
@@ -95,6 +96,10 @@ std::unique_ptr<Graph> end_capture(Stream stream) {
   auto work = std::move(stream->captured);
   stream->captured.clear();
   return std::make_unique<EmulatedGraph>(std::move(work));
+}
+
+Result<std::unique_ptr<DenseLibrary>> open_cublaslt() {
+  return Error{ErrorCode::kUnavailable, "The emulated GPU has no cuBLASLt.", ""};
 }
 
 }  // namespace sluice::cuda
