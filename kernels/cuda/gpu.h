@@ -145,9 +145,13 @@ void launch(void (*kernel)(Parameters...), const Grid& grid, Arguments... argume
                                       static_cast<int>(grid.shared_bytes)),
                  "the shared memory of a kernel");
   }
-  kernel<<<grid.blocks, grid.threads, grid.shared_bytes, grid.stream> > >(
-      static_cast<Parameters>(arguments)...);
-  check_launch(cudaGetLastError(), "the launch of a kernel");
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid.blocks;
+  config.blockDim = grid.threads;
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.stream = grid.stream;
+  check_launch(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...),
+               "the launch of a kernel");
 }
 #endif
 

@@ -20,10 +20,12 @@ inline void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
 std::string judge(const std::string& what, double error, double tolerance);
 
 void add_pointwise_cases(std::vector<Case>& cases);
+void add_sampling_cases(std::vector<Case>& cases);
 
 inline std::vector<Case> all_cases() {
   std::vector<Case> cases;
   add_pointwise_cases(cases);
+  add_sampling_cases(cases);
   return cases;
 }
 
