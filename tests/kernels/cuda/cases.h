@@ -19,6 +19,7 @@ inline void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
 // "… is off by 0.2, more than 0.01", or nothing.
 std::string judge(const std::string& what, double error, double tolerance);
 
+void add_kv_copy_cases(std::vector<Case>& cases);
 void add_pointwise_cases(std::vector<Case>& cases);
 void add_sampling_cases(std::vector<Case>& cases);
 
@@ -26,6 +27,7 @@ inline std::vector<Case> all_cases() {
   std::vector<Case> cases;
   add_pointwise_cases(cases);
   add_sampling_cases(cases);
+  add_kv_copy_cases(cases);
   return cases;
 }
 
