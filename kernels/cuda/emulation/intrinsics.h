@@ -261,6 +261,13 @@ inline float __logf(float x) {
 inline float __fdividef(float a, float b) {
   return a / b;
 }
+// Never fused with what is done next.
+inline float __fmul_rn(float a, float b) {
+  return a * b;
+}
+inline float __fadd_rn(float a, float b) {
+  return a + b;
+}
 inline float rsqrtf(float x) {
   return 1.0F / std::sqrt(x);
 }
@@ -272,6 +279,9 @@ inline int __ffs(int x) {
 }
 inline int __clz(int x) {
   return std::countl_zero(static_cast<unsigned>(x));
+}
+inline int __clzll(long long x) {
+  return std::countl_zero(static_cast<unsigned long long>(x));
 }
 inline float __uint_as_float(unsigned x) {
   return std::bit_cast<float>(x);

@@ -20,14 +20,18 @@ inline void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
 std::string judge(const std::string& what, double error, double tolerance);
 
 void add_attention_cases(std::vector<Case>& cases);
+void add_kv_copy_cases(std::vector<Case>& cases);
 void add_matmul_cases(std::vector<Case>& cases);
 void add_pointwise_cases(std::vector<Case>& cases);
+void add_sampling_cases(std::vector<Case>& cases);
 
 inline std::vector<Case> all_cases() {
   std::vector<Case> cases;
   add_attention_cases(cases);
   add_matmul_cases(cases);
   add_pointwise_cases(cases);
+  add_sampling_cases(cases);
+  add_kv_copy_cases(cases);
   return cases;
 }
 
