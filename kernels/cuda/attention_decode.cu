@@ -118,7 +118,7 @@ __device__ __forceinline__ void stream_slices(SliceStream<Stored, D>& stream, co
   uint32_t held[kHeld ? kSteps : 1][4];
   if constexpr (kHeld) {
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) Queries::load(held[step], queries, 0, step, lane);
+    for (int step = 0; step < kSteps; ++step) Queries::load(held[step], queries, step, lane);
   }
   const int before = work.context - work.tokens, last_token = work.tokens - 1;
   const Visible rows[2] = {Visible::at(before + min(g / args.group, last_token), args.sliding_window),
@@ -135,7 +135,7 @@ __device__ __forceinline__ void stream_slices(SliceStream<Stored, D>& stream, co
     for (int step = 0; step < kSteps; ++step) {
       uint32_t keys[2][2], loaded[4];
       OneSlice::load_keys(keys, slice, step, lane);
-      if constexpr (!kHeld) Queries::load(loaded, queries, 0, step, lane);
+      if constexpr (!kHeld) Queries::load(loaded, queries, step, lane);
       const uint32_t(&query)[4] = kHeld ? held[kHeld ? step : 0] : loaded;
       Format<Stored>::multiply(scores[0], query, keys[0]);
       Format<Stored>::multiply(scores[1], query, keys[1]);

@@ -20,6 +20,16 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 
+// Of a query row; in shared memory, for registers are short.
+struct RowPlace {
+  int32_t position, token, head;  // of the sequence; row of qkv and out; query head
+
+  // Element 0 of it in rows `stride` apart.
+  __device__ __forceinline__ int64_t offset(int64_t stride, int head_size) const {
+    return token * stride + static_cast<int64_t>(head) * head_size;
+  }
+};
+
 template <class Stored, int D>
 struct PrefillShared {
   static constexpr int kRows = prefill_tile_rows(D);
@@ -28,7 +38,8 @@ struct PrefillShared {
   static constexpr int kSlices = kKeys / kSliceKeys;
   static constexpr int kStageBytes = kSlices * Slice<Stored, D>::kBytes;
   static constexpr int kQueriesAt = 2 * kStageBytes;
-  static constexpr int kBytes = kQueriesAt + kRows * QueryRows<Stored, D>::kRowBytes;
+  static constexpr int kPlacesAt = kQueriesAt + kRows * QueryRows<Stored, D>::kRowBytes;
+  static constexpr int kBytes = kPlacesAt + kRows * static_cast<int>(sizeof(RowPlace));
 };
 
 struct PrefillArguments {
@@ -60,54 +71,69 @@ template <class Stored, int D>
 struct WarpRows {
   using Room = PrefillShared<Stored, D>;
   using OneSlice = Slice<Stored, D>;
+  using Queries = QueryRows<Stored, D>;
   static constexpr int kRowTiles = Room::kRowTiles;
 
   RowState states[kRowTiles];
   float sums[kRowTiles][D / 8][4] = {};
 
-  __device__ __forceinline__ void take(const std::byte* stage, const std::byte* queries, int first_row,
-                                       int first_key, const Visible (&visible)[kRowTiles][2], bool masked,
-                                       float scale, int lane) {
+  __device__ __forceinline__ void take(const std::byte* stage, const std::byte* queries,
+                                       const RowPlace* places, int first_key, bool masked,
+                                       const PrefillArguments& args, int lane) {
     const int t = lane % 4;
     float scores[kRowTiles][Room::kKeys / 8][4] = {};
 #pragma unroll
     for (int step = 0; step < D / 16; ++step) {
       uint32_t query[kRowTiles][4];
+#pragma unroll
       for (int r = 0; r < kRowTiles; ++r)
-        QueryRows<Stored, D>::load(query[r], queries, first_row + 16 * r, step, lane);
+        Queries::load(query[r], queries + 16 * r * Queries::kRowBytes, step, lane);
 #pragma unroll
       for (int s = 0; s < Room::kSlices; ++s) {
         uint32_t keys[2][2];
         OneSlice::load_keys(keys, stage + s * OneSlice::kBytes, step, lane);
+#pragma unroll
         for (int r = 0; r < kRowTiles; ++r) {
           Format<Stored>::multiply(scores[r][2 * s], query[r], keys[0]);
           Format<Stored>::multiply(scores[r][2 * s + 1], query[r], keys[1]);
         }
       }
     }
+    if constexpr (OneSlice::kScaled) {
 #pragma unroll
-    for (int s = 0; s < Room::kSlices; ++s) {
+      for (int s = 0; s < Room::kSlices; ++s) {
+        const float4 scales = OneSlice::key_scales(stage + s * OneSlice::kBytes, t);
+#pragma unroll
+        for (int r = 0; r < kRowTiles; ++r)
+          scale_columns(scores[r][2 * s], scores[r][2 * s + 1], scales);
+      }
+    }
+    if (masked) {
+#pragma unroll
       for (int r = 0; r < kRowTiles; ++r) {
-        if constexpr (OneSlice::kScaled) {
-          scale_columns(scores[r][2 * s], scores[r][2 * s + 1],
-                        OneSlice::key_scales(stage + s * OneSlice::kBytes, t));
-        }
-        if (masked) {
-          hide<Stored, D>(scores[r][2 * s], scores[r][2 * s + 1], first_key + s * kSliceKeys, visible[r], t);
+        const RowPlace* const two = places + 16 * r + lane / 4;
+        const Visible visible[2] = {Visible::at(two[0].position, args.sliding_window),
+                                    Visible::at(two[8].position, args.sliding_window)};
+#pragma unroll
+        for (int s = 0; s < Room::kSlices; ++s) {
+          hide<Stored, D>(scores[r][2 * s], scores[r][2 * s + 1], first_key + s * kSliceKeys, visible, t);
         }
       }
     }
-    for (int r = 0; r < kRowTiles; ++r) weigh(scores[r], scale, states[r], sums[r]);
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) weigh(scores[r], args.scale, states[r], sums[r]);
 #pragma unroll
     for (int s = 0; s < Room::kSlices; ++s) {
       const std::byte* const slice = stage + s * OneSlice::kBytes;
       uint32_t weights[kRowTiles][4];
+#pragma unroll
       for (int r = 0; r < kRowTiles; ++r)
         pack_weights<Stored, D>(weights[r], scores[r][2 * s], scores[r][2 * s + 1], slice, t);
 #pragma unroll
       for (int step = 0; step < D / 16; ++step) {
         uint32_t values[2][2];
         OneSlice::load_values(values, slice, step, lane);
+#pragma unroll
         for (int r = 0; r < kRowTiles; ++r) {
           Format<Stored>::multiply(sums[r][2 * step], weights[r], values[0]);
           Format<Stored>::multiply(sums[r][2 * step + 1], weights[r], values[1]);
@@ -130,35 +156,26 @@ __device__ __forceinline__ void prefill_one(const PrefillArguments& args, const 
   std::byte* const queries = shared + Room::kQueriesAt;
 
   const int rows = min(Room::kRows, work.tokens * args.group - work.first_row);  // of this tile
-  const auto position_of = [&](int row) { return before + (work.first_row + row) / args.group; };
-  const auto visible_at = [&](int row) {
-    return Visible::at(position_of(min(row, rows - 1)), args.sliding_window);
+  const auto place_of_row = [&](int row) {
+    const int all = work.first_row + row, token = all / args.group;
+    return RowPlace{before + token, work.first_token + token, kv_head * args.group + all % args.group};
   };
-  const int seen_first = max(0, visible_at(0).first), seen_end = position_of(rows - 1) + 1;
+  const int seen_first = max(0, Visible::at(place_of_row(0).position, args.sliding_window).first);
+  const int seen_end = place_of_row(rows - 1).position + 1;
   const int first_tile = seen_first / Room::kKeys, end_tile = (seen_end - 1) / Room::kKeys + 1;
-  // Element d of row r of qkv or out.
-  const auto offset_of = [&](int row, int64_t stride) {
-    const int token = (work.first_row + row) / args.group;
-    const int head = kv_head * args.group + (work.first_row + row) % args.group;
-    return (work.first_token + token) * stride + static_cast<int64_t>(head) * D;
-  };
 
   begin_copy<Stored, D>(arrays.cache, table, kv_head, first_tile, seen_first, seen_end, shared);
   copy_async_commit();
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < Room::kRows * (D / 16); i += kThreads) {
     const int row = i / (D / 16), step = i % (D / 16);
-    const bf16* const from = arrays.qkv + offset_of(row, arrays.qkv_stride) + step * 16;
+    const bf16* const from = arrays.qkv + place_of_row(row).offset(arrays.qkv_stride, D) + step * 16;
     Queries::store(queries, row, step, row < rows ? from : nullptr);
   }
 
   const int own_row = warp * 16 * kRowTiles;
-  Visible visible[kRowTiles][2];
-  for (int r = 0; r < kRowTiles; ++r) {
-    for (int half = 0; half < 2; ++half)
-      visible[r][half] = visible_at(own_row + 16 * r + 8 * half + lane / 4);
-  }
-  // Of the warp's first and last row; between them lie all others.
-  const Visible earliest = visible_at(own_row), latest = visible_at(own_row + 16 * kRowTiles - 1);
+  auto* const places = reinterpret_cast<RowPlace*>(shared + Room::kPlacesAt) + own_row;
+  if (lane < 16 * kRowTiles) places[lane] = place_of_row(min(own_row + lane, rows - 1));
   WarpRows<Stored, D> own;
 
   for (int tile = first_tile; tile < end_tile; ++tile) {
@@ -170,42 +187,47 @@ __device__ __forceinline__ void prefill_one(const PrefillArguments& args, const 
       begin_copy<Stored, D>(arrays.cache, table, kv_head, tile + 1, seen_first, seen_end, next);
     copy_async_commit();
     const int first_key = tile * Room::kKeys, last_key = first_key + Room::kKeys - 1;
-    if (own_row >= rows || first_key > latest.last || last_key < earliest.first) continue;
+    if (own_row >= rows) continue;
+    // Of the warp's first and last row; between them lie all others.
+    const Visible earliest = Visible::at(places[0].position, args.sliding_window);
+    const Visible latest = Visible::at(places[16 * kRowTiles - 1].position, args.sliding_window);
+    if (first_key > latest.last || last_key < earliest.first) continue;
     const bool masked = first_key < latest.first || last_key > earliest.last;
-    own.take(stage, queries, own_row, first_key, visible, masked, args.scale, lane);
+    own.take(stage, queries + own_row * Queries::kRowBytes, places, first_key, masked, args, lane);
   }
   if (own_row >= rows) return;
 
   // Out through the place of the warp's own queries, so that whole lines are stored.
-  const int g = lane / 4, t = lane % 4;
+  const int t = lane % 4;
+  std::byte* const own_out = queries + own_row * Queries::kRowBytes;
+#pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float share = 1 / (row_total(own.states[r].total[half]) * kLift<Stored>);
-      const int row = own_row + 16 * r + 8 * half + g;
+      std::byte* const rows_out = own_out + (16 * r + 8 * half) * Queries::kRowBytes + 4 * t;
 #pragma unroll
       for (int i = 0; i < D / 8; ++i) {
-        *reinterpret_cast<uint32_t*>(queries + swizzled<Queries::kChunks>(row, i) + 4 * t) =
+        *reinterpret_cast<uint32_t*>(rows_out + Mixed<Queries::kChunks>::offset_from(lane / 4, 0, i)) =
             pack_bf16(own.sums[r][i][2 * half] * share, own.sums[r][i][2 * half + 1] * share);
       }
     }
   }
   __syncwarp();
+#pragma unroll 1
   for (int i = lane; i < 16 * kRowTiles * Queries::kChunks; i += kWarp) {
-    const int row = own_row + i / Queries::kChunks, chunk = i % Queries::kChunks;
-    if (row >= rows) break;
-    *reinterpret_cast<uint4*>(arrays.out + offset_of(row, arrays.out_stride) + 8 * chunk) =
-        *reinterpret_cast<const uint4*>(queries + swizzled<Queries::kChunks>(row, chunk));
+    const int row = i / Queries::kChunks, chunk = i % Queries::kChunks;
+    if (own_row + row >= rows) break;
+    *reinterpret_cast<uint4*>(arrays.out + places[row].offset(arrays.out_stride, D) + 8 * chunk) =
+        *reinterpret_cast<const uint4*>(own_out + Mixed<Queries::kChunks>::offset(row, chunk));
   }
 }
 
 template <class Stored, int D>
 __global__ void __launch_bounds__(kThreads, 2) prefill_kernel(PrefillArguments args) {
   SLUICE_DYNAMIC_SHARED(std::byte, shared);
-  const int count = *args.list.count;
-  for (int i = static_cast<int>(blockIdx.y); i < count; i += static_cast<int>(gridDim.y)) {
-    if (i != static_cast<int>(blockIdx.y)) __syncthreads();  // the shared memory is free again
-    prefill_one<Stored, D>(args, args.list.works[i], static_cast<int>(blockIdx.x), shared);
-  }
+  if (static_cast<int>(blockIdx.y) >= *args.list.count) return;
+  prefill_one<Stored, D>(args, args.list.works[blockIdx.y], static_cast<int>(blockIdx.x), shared);
 }
 
 template <class Stored, int D>

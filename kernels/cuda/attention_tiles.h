@@ -48,10 +48,20 @@ struct Format<bf16> {
 // Rows of kChunks chunks in shared memory, mixed so that one chunk of eight rows that follow one another lies
 // in eight different groups of banks.
 template <int kChunks>
-__device__ __forceinline__ int swizzled(int row, int chunk) {
-  constexpr int kPower = kChunks % 8 == 0 ? 8 : kChunks % 4 == 0 ? 4 : kChunks % 2 == 0 ? 2 : 1;
-  return (row * kChunks + (chunk ^ (row / (8 / kPower) % kPower))) * kChunk;
-}
+struct Mixed {
+  static constexpr int kPower = kChunks % 8 == 0 ? 8 : kChunks % 4 == 0 ? 4 : kChunks % 2 == 0 ? 2 : 1;
+  static constexpr int kRowBytes = kChunks * kChunk;
+
+  static __device__ __forceinline__ int mix(int row) { return row / (8 / kPower) % kPower; }
+  static __device__ __forceinline__ int offset(int row, int chunk) {
+    return row * kRowBytes + (chunk ^ mix(row)) * kChunk;
+  }
+  // Of chunk `low` + `first`, where `first` has no bit of `low` and is known when this is compiled: the rest
+  // is the same for all of them, and stays in a register.
+  static __device__ __forceinline__ int offset_from(int row, int low, int first) {
+    return (offset(row, low) ^ (first % kPower * kChunk)) + first / kPower * kPower * kChunk;
+  }
+};
 
 // ---- queries ----
 
@@ -75,15 +85,14 @@ struct QueryRows {
       high = make_uint4(first.y, first.w, high.y, high.w);
     }
     using F = Format<Stored>;
-    *reinterpret_cast<uint4*>(rows + swizzled<kChunks>(row, 2 * step)) =
+    *reinterpret_cast<uint4*>(rows + Mixed<kChunks>::offset(row, 2 * step)) =
         make_uint4(F::from_bf16(low.x), F::from_bf16(low.y), F::from_bf16(low.z), F::from_bf16(low.w));
-    *reinterpret_cast<uint4*>(rows + swizzled<kChunks>(row, 2 * step + 1)) =
+    *reinterpret_cast<uint4*>(rows + Mixed<kChunks>::offset(row, 2 * step + 1)) =
         make_uint4(F::from_bf16(high.x), F::from_bf16(high.y), F::from_bf16(high.z), F::from_bf16(high.w));
   }
-  // The left operand: rows [first_row, first_row + 16), elements of `step`.
-  static __device__ __forceinline__ void load(uint32_t (&a)[4], const std::byte* rows, int first_row,
-                                              int step, int lane) {
-    load_matrix_x4(a, rows + swizzled<kChunks>(first_row + lane % 16, 2 * step + lane / 16));
+  // The left operand: the first 16 of `rows`, elements of `step`.
+  static __device__ __forceinline__ void load(uint32_t (&a)[4], const std::byte* rows, int step, int lane) {
+    load_matrix_x4(a, rows + Mixed<kChunks>::offset_from(lane % 16, lane / 16, 2 * step));
   }
 };
 
@@ -127,19 +136,19 @@ struct Slice {
     constexpr int kChunks = kPartBytes / kChunk;
     const std::byte* const keys = cache.keys + place.rows;
     const std::byte* const values = cache.values + place.rows;
-#pragma unroll
+#pragma unroll 1
     for (int first = 0; first < kChunks; first += kLanes) {
       const int i = first + lane, row = i / kKeyChunks;
       if (kChunks % kLanes == 0 || i < kChunks) {
-        copy_async_16(to + swizzled<kKeyChunks>(smem_row(row), i % kKeyChunks), keys + i * kChunk,
+        copy_async_16(to + Mixed<kKeyChunks>::offset(smem_row(row), i % kKeyChunks), keys + i * kChunk,
                       row < valid);
       }
     }
-#pragma unroll
+#pragma unroll 1
     for (int first = 0; first < kChunks; first += kLanes) {
       const int i = first + lane, row = i / kValueChunks;
       if (kChunks % kLanes == 0 || i < kChunks) {
-        copy_async_16(to + kPartBytes + swizzled<kValueChunks>(row, i % kValueChunks), values + i * kChunk,
+        copy_async_16(to + kPartBytes + Mixed<kValueChunks>::offset(row, i % kValueChunks), values + i * kChunk,
                       (kScaled ? 2 * row : row) < valid);
       }
     }
@@ -157,14 +166,14 @@ struct Slice {
                                                    int lane) {
     if constexpr (kScaled) {
       uint32_t fours[2];
-      load_matrix_x2(fours, slice + swizzled<kKeyChunks>(lane % 16, step));
+      load_matrix_x2(fours, slice + Mixed<kKeyChunks>::offset_from(lane % 16, 0, step));
       for (int i = 0; i < 2; ++i) {
         b[i][0] = f16_of_fp8(fours[i] & 0xffffU);
         b[i][1] = f16_of_fp8(fours[i] >> 16U);
       }
     } else {
       uint32_t loaded[4];
-      load_matrix_x4(loaded, slice + swizzled<kKeyChunks>(lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
+      load_matrix_x4(loaded, slice + Mixed<kKeyChunks>::offset_from(lane / 16 * 8 + lane % 8, lane / 8 % 2, 2 * step));
       for (int i = 0; i < 4; ++i) b[i / 2][i % 2] = loaded[i];
     }
   }
@@ -174,14 +183,14 @@ struct Slice {
     const std::byte* const values = slice + kPartBytes;
     if constexpr (kScaled) {
       uint32_t fours[2];
-      load_matrix_x2_transposed(fours, values + swizzled<kValueChunks>(lane % 8, 2 * step + lane / 8 % 2));
+      load_matrix_x2_transposed(fours, values + Mixed<kValueChunks>::offset_from(lane % 8, lane / 8 % 2, 2 * step));
       for (int i = 0; i < 2; ++i) {
         b[i][0] = f16_of_fp8(fours[i] & 0xffffU);
         b[i][1] = f16_of_fp8(fours[i] >> 16U);
       }
     } else {
       uint32_t loaded[4];
-      load_matrix_x4_transposed(loaded, values + swizzled<kValueChunks>(lane % 16, 2 * step + lane / 16));
+      load_matrix_x4_transposed(loaded, values + Mixed<kValueChunks>::offset_from(lane % 16, lane / 16, 2 * step));
       for (int i = 0; i < 4; ++i) b[i / 2][i % 2] = loaded[i];
     }
   }
