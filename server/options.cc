@@ -129,6 +129,7 @@ struct RawOptions {
                              download_dir, allowed_origins = "[]", allowed_methods = "[\"*\"]",
                              allowed_headers = "[\"*\"]";
   bool no_prefix_caching = false;
+  bool no_async_scheduling = false;
 };
 
 void add_server_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
@@ -289,6 +290,9 @@ void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
   app.add_flag("--no-enable-prefix-caching", raw.no_prefix_caching,
                "Compute every prompt whole. For measurements.")
       ->group(group);
+  app.add_flag("--no-async-scheduling", raw.no_async_scheduling,
+               "Plan a step only when the one before has ended, on GPUs too. For measurements.")
+      ->group(group);
   app.add_option("--scheduling-policy", e.scheduling_policy,
                  "fcfs, or priority (a request's 'priority', lower first).")
       ->capture_default_str()
@@ -351,6 +355,7 @@ Status finish(ServeOptions& o, const RawOptions& raw) {
   SLUICE_ASSIGN(o.responses_store_bytes, parse_bytes("--responses-store-bytes", raw.responses_store_bytes));
   finish_limits(o.listen);
   o.engine.enable_prefix_caching = !raw.no_prefix_caching;
+  o.engine.async_scheduling = !raw.no_async_scheduling;
   if (!raw.download_dir.empty()) {
     o.repository.cache_directory = raw.download_dir;
     o.repository.download_directory = raw.download_dir;

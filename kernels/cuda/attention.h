@@ -4,8 +4,8 @@
 // bound by arithmetic, 4 H D flops a pair of query and key.
 //
 // Lists of work say who does what; the host plans them once a step (attention_plan.cc), all layers use
-// them, and they lie in device memory. A launch may have any number of blocks: each takes every n-th work,
-// and ends at once where there is none. So a CUDA graph with a fixed grid serves steps of any lengths.
+// them, and they lie in device memory. Blocks without work end at once, and a decoding block takes every n-th
+// work: so a CUDA graph with a fixed grid serves steps of any lengths.
 //
 // D is 64, 80, 96, 128 or 256; H / K from 1 to 8; blocks of a multiple of 16 tokens; rows of qkv, and of out,
 // aligned to 16 bytes. Whoever calls has checked. No table entry is read but those of the blocks that hold
@@ -106,7 +106,7 @@ struct DecodeList {
 struct PrefillList {
   const PrefillWork* works = nullptr;
   const int32_t* count = nullptr;
-  int blocks = 1;
+  int blocks = 1;  // for each kv head; as many as there are works at least
 };
 
 // Where splits meet. The counters are zero before a launch and after it.

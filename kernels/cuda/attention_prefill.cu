@@ -104,8 +104,7 @@ struct WarpRows {
       for (int s = 0; s < Room::kSlices; ++s) {
         const float4 scales = OneSlice::key_scales(stage + s * OneSlice::kBytes, t);
 #pragma unroll
-        for (int r = 0; r < kRowTiles; ++r)
-          scale_columns(scores[r][2 * s], scores[r][2 * s + 1], scales);
+        for (int r = 0; r < kRowTiles; ++r) scale_columns(scores[r][2 * s], scores[r][2 * s + 1], scales);
       }
     }
     if (masked) {

@@ -148,8 +148,8 @@ struct Slice {
     for (int first = 0; first < kChunks; first += kLanes) {
       const int i = first + lane, row = i / kValueChunks;
       if (kChunks % kLanes == 0 || i < kChunks) {
-        copy_async_16(to + kPartBytes + Mixed<kValueChunks>::offset(row, i % kValueChunks), values + i * kChunk,
-                      (kScaled ? 2 * row : row) < valid);
+        copy_async_16(to + kPartBytes + Mixed<kValueChunks>::offset(row, i % kValueChunks),
+                      values + i * kChunk, (kScaled ? 2 * row : row) < valid);
       }
     }
     if constexpr (kScaled) {
@@ -173,7 +173,8 @@ struct Slice {
       }
     } else {
       uint32_t loaded[4];
-      load_matrix_x4(loaded, slice + Mixed<kKeyChunks>::offset_from(lane / 16 * 8 + lane % 8, lane / 8 % 2, 2 * step));
+      load_matrix_x4(
+          loaded, slice + Mixed<kKeyChunks>::offset_from(lane / 16 * 8 + lane % 8, lane / 8 % 2, 2 * step));
       for (int i = 0; i < 4; ++i) b[i / 2][i % 2] = loaded[i];
     }
   }
@@ -183,14 +184,16 @@ struct Slice {
     const std::byte* const values = slice + kPartBytes;
     if constexpr (kScaled) {
       uint32_t fours[2];
-      load_matrix_x2_transposed(fours, values + Mixed<kValueChunks>::offset_from(lane % 8, lane / 8 % 2, 2 * step));
+      load_matrix_x2_transposed(fours,
+                                values + Mixed<kValueChunks>::offset_from(lane % 8, lane / 8 % 2, 2 * step));
       for (int i = 0; i < 2; ++i) {
         b[i][0] = f16_of_fp8(fours[i] & 0xffffU);
         b[i][1] = f16_of_fp8(fours[i] >> 16U);
       }
     } else {
       uint32_t loaded[4];
-      load_matrix_x4_transposed(loaded, values + Mixed<kValueChunks>::offset_from(lane % 16, lane / 16, 2 * step));
+      load_matrix_x4_transposed(loaded,
+                                values + Mixed<kValueChunks>::offset_from(lane % 16, lane / 16, 2 * step));
       for (int i = 0; i < 4; ++i) b[i / 2][i % 2] = loaded[i];
     }
   }

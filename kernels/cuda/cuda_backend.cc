@@ -11,7 +11,10 @@
 #include "kernels/cuda/gpu_types.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pointwise.h"
-#include "kernels/reference/sample_row.h"
+#include "kernels/cuda/sampling.h"
+#include "kernels/cuda/step_graphs.h"
+#include "kernels/cuda/step_sampler.h"
+#include "kernels/cuda/step_stage.h"
 
 namespace sluice::cuda {
 namespace {
@@ -41,7 +44,19 @@ class DeviceBuffer final : public Buffer {
 class CudaBackend final : public Backend {
  public:
   CudaBackend(CudaBackendOptions options, DeviceProperties device, std::unique_ptr<DenseLibrary> library)
-      : options_(options), device_(std::move(device)), library_(std::move(library)), stream_(make_stream()) {}
+      : options_(options),
+        device_(std::move(device)),
+        library_(std::move(library)),
+        stream_(make_stream()),
+        stage_(moves_, stream_),
+        sampler_(moves_, stream_),
+        graphs_(moves_, stream_),
+        plan_arrays_(moves_),
+        sums_(moves_),
+        dequantised_(moves_),
+        split_sums_(moves_),
+        split_peaks_(moves_),
+        counters_(moves_) {}
   ~CudaBackend() override {
     cuda::synchronize(stream_);
     destroy_stream(stream_);
@@ -51,6 +66,8 @@ class CudaBackend final : public Backend {
   DType activation_dtype() const override { return DType::kBF16; }
   KvOrder kv_order() const override { return KvOrder::kRows; }
   std::vector<DType> kv_types() const override { return {DType::kBF16, DType::kF16, DType::kF8}; }
+  int steps_in_flight() const override { return static_cast<int>(StepSampler::kInFlight); }
+  int max_logprobs() const override { return kMaxTopLogprobs; }
 
   // ---- load time ----
 
@@ -76,24 +93,18 @@ class CudaBackend final : public Backend {
   const StepBatch& stage(const StepBatch& batch) override {
     host_ = batch;
     planned_ = false;
-    StepArrays& a = batch_arrays_;
-    a.begin(StepArrays::room_for<int32_t>(batch.token_ids.size()) +
-                StepArrays::room_for<int32_t>(batch.positions.size()) +
-                StepArrays::room_for<int64_t>(batch.slots.size()) +
-                StepArrays::room_for<int32_t>(batch.block_table.size()) +
-                StepArrays::room_for<int32_t>(batch.sample_rows.size()) +
-                StepArrays::room_for<int32_t>(batch.hidden_rows.size()),
-            stream_);
-    const auto send = [&](auto values) { return decltype(values)(a.add(values), values.size()); };
-    staged_ = batch;
-    staged_.token_ids = send(batch.token_ids);
-    staged_.positions = send(batch.positions);
-    staged_.slots = send(batch.slots);
-    staged_.block_table = send(batch.block_table);
-    staged_.sample_rows = send(batch.sample_rows);
-    staged_.hidden_rows = send(batch.hidden_rows);
-    a.send(stream_);
-    return staged_;
+    return stage_.stage(batch, 0, sampler_.latest_ids());
+  }
+
+  void run(const StepBatch& batch, int most_sequences, const Forward& forward) override {
+    const int64_t rows = options_.graphs && shape_.head_size > 0 && decodes_only(batch)
+                             ? padded_rows(batch.sequences(), most_sequences)
+                             : 0;
+    if (rows == 0) return forward(stage(batch));
+    host_ = batch;
+    const StepBatch& staged = stage_.stage(batch, rows, sampler_.latest_ids());
+    plan(rows);
+    graphs_.run({rows, staged.block_table_stride}, [&] { forward(staged); });
   }
 
   void embed(const Weight& table, std::span<const int32_t> token_ids, TensorView out) override {
@@ -142,7 +153,12 @@ class CudaBackend final : public Backend {
 
   void attention(const StepBatch& batch, const AttentionShape& shape, TensorView qkv, const KvView& cache,
                  TensorView out) override {
-    if (!planned_) plan(shape);
+    if (!planned_) {
+      shape_ = shape;
+      block_tokens_ = cache.layout.block_tokens;
+      plan(0);
+    }
+    SLUICE_CHECK(shape == shape_ && cache.layout.block_tokens == block_tokens_);
     const Rows q = rows_of(qkv), to = rows_of(out);
     const AttentionArrays arrays{.qkv = q.values,
                                  .qkv_stride = q.stride,
@@ -166,11 +182,9 @@ class CudaBackend final : public Backend {
   }
 
   void sample(TensorView logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) override {
-    std::vector<float> host(static_cast<size_t>(logits.rows * logits.columns));
-    copy_to_host(host.data(), logits.bytes, host.size() * sizeof(float));
-    for (size_t r = 0; r < rows.size(); ++r)
-      out[r] = reference::sample_row(std::span(host).subspan(r * static_cast<size_t>(logits.columns), static_cast<size_t>(logits.columns)), rows[r]);
+    sampler_.sample(logits, rows, out);
   }
+  void finish_sample() override { sampler_.finish(); }
 
   void synchronize() override { cuda::synchronize(stream_); }
 
@@ -219,32 +233,44 @@ class CudaBackend final : public Backend {
     return constants_.emplace(constants.data(), std::move(memory).value()).first->second.as<const float>();
   }
 
-  // Who attends to what, once a step for all layers.
-  void plan(const AttentionShape& shape) {
+  // Who attends to what, once a step for all layers. `rows` > 0: of a step that is to be recorded, whose
+  // memory and grids are those of the longest contexts.
+  void plan(int64_t rows) {
     planned_ = true;
-    plan_attention(host_.query_start, host_.context_lengths, shape,
-                   {device_.multiprocessors, options_.deterministic}, plan_);
+    const PlanOptions options{device_.multiprocessors, options_.deterministic};
+    plan_attention(host_.query_start, host_.context_lengths, shape_, options, plan_);
     const auto decodes = static_cast<int32_t>(plan_.decode.size());
     const auto prefills = static_cast<int32_t>(plan_.prefill.size());
+    int64_t most_decodes = decodes, partial_rows = plan_.partial_rows;
+    if (rows > 0) {
+      const int count = static_cast<int>(rows);
+      const auto longest = static_cast<int>(table_stride(host_)) * block_tokens_;
+      const PlanLimits limits = plan_limits(count, count, longest, shape_, options);
+      most_decodes = limits.decode_works;
+      partial_rows = limits.partial_rows;
+      SLUICE_CHECK(decodes <= most_decodes && plan_.partial_rows <= partial_rows && prefills == 0);
+    }
     const int32_t counts[] = {decodes, prefills};
     StepArrays& a = plan_arrays_;
-    a.begin(StepArrays::room_for<int32_t>(2) + StepArrays::room_for<DecodeWork>(plan_.decode.size()) +
+    a.begin(StepArrays::room_for<int32_t>(2) +
+                StepArrays::room_for<DecodeWork>(static_cast<size_t>(most_decodes)) +
                 StepArrays::room_for<PrefillWork>(plan_.prefill.size()),
             stream_);
     const int32_t* const on_device_counts = a.add(std::span<const int32_t>(counts));
-    decode_ = {a.add(std::span<const DecodeWork>(plan_.decode)), on_device_counts, decodes};
+    decode_ = {a.add(std::span<const DecodeWork>(plan_.decode)), on_device_counts,
+               static_cast<int>(most_decodes)};
     prefill_ = {a.add(std::span<const PrefillWork>(plan_.prefill)), on_device_counts + 1, prefills};
     a.send(stream_);
 
-    const auto rows = static_cast<size_t>(plan_.partial_rows);
-    room_.sums = split_sums_.of<float>(rows * static_cast<size_t>(shape.head_size), stream_);
-    room_.peaks = split_peaks_.of<float>(rows * 2, stream_);
-    const size_t counters = host_.context_lengths.size() * static_cast<size_t>(shape.kv_heads);
-    if (counters > counter_count_) {  // zero before every launch, and left so by it
-      counter_count_ = counters + counters / 2;
-      room_.counters = counters_.of<int32_t>(counter_count_, stream_);
-      fill_with_zeros(room_.counters, counter_count_ * sizeof(int32_t), stream_);
-    }
+    const auto splits = static_cast<size_t>(partial_rows);
+    room_.sums = split_sums_.of<float>(splits * static_cast<size_t>(shape_.head_size), stream_);
+    room_.peaks = split_peaks_.of<float>(splits * 2, stream_);
+    const size_t sequences = std::max(host_.context_lengths.size(), static_cast<size_t>(rows));
+    const size_t counters = sequences * static_cast<size_t>(shape_.kv_heads) * sizeof(int32_t);
+    const bool fresh = counters > counters_.bytes();
+    room_.counters = counters_.of<int32_t>(counters / sizeof(int32_t), stream_);
+    // Zero before every launch, and left so by it.
+    if (fresh) fill_with_zeros(room_.counters, counters_.bytes(), stream_);
   }
 
   const CudaBackendOptions options_;
@@ -252,14 +278,19 @@ class CudaBackend final : public Backend {
   const std::unique_ptr<DenseLibrary> library_;  // null: our own kernels multiply
   const Stream stream_;
 
-  StepBatch host_, staged_;  // the step's arrays as they came, and on the device
-  StepArrays batch_arrays_, plan_arrays_;
+  MemoryMoves moves_;
+  StepStage stage_;
+  StepSampler sampler_;
+  StepGraphs graphs_;
+  StepBatch host_;        // the step's arrays as they came
+  AttentionShape shape_;  // of all layers; head_size 0 before the first step
+  int block_tokens_ = 0;  // likewise
+  StepArrays plan_arrays_;
   AttentionPlan plan_;
   bool planned_ = false;
   DecodeList decode_;
   PrefillList prefill_;
   DecodeRoom room_;
-  size_t counter_count_ = 0;
   Scratch sums_, dequantised_, split_sums_, split_peaks_, counters_;
   std::map<const float*, DeviceMemory> constants_;
 };

@@ -1,6 +1,6 @@
 // The backend of one NVIDIA GPU, or of the emulated one (kernels/cuda/emulation). Activations are bf16. All
-// calls from one thread; work is enqueued on one stream, and only `synchronize`, `copy_to_host` and loading
-// wait for it.
+// calls from one thread; work is enqueued on one stream, and only `finish_sample`, `synchronize`,
+// `copy_to_host` and loading wait for it.
 #pragma once
 
 #include <memory>
@@ -15,6 +15,7 @@ struct CudaBackendOptions {
   // A row's bits depend on no other row: fixed splits of attention, one kernel for products of any height.
   // Else they may differ in the last places with the company a row is computed in.
   bool deterministic = false;
+  bool graphs = true;  // record decoding steps, and run them as one
 };
 
 // kUnsupported for a GPU older than compute capability 8.0, kUnavailable when there is none.

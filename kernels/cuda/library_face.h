@@ -15,8 +15,8 @@ inline constexpr std::string_view kLibraryBuild = "1 " __VERSION__;
 
 struct LibraryFace {
   std::string_view build = kLibraryBuild;
-  decltype(&find_devices) find_devices = nullptr;
-  decltype(&make_cuda_backend) make_backend = nullptr;
+  decltype(&cuda::find_devices) find_devices = nullptr;
+  decltype(&cuda::make_cuda_backend) make_backend = nullptr;
 };
 
 }  // namespace sluice::cuda

@@ -157,10 +157,10 @@ __global__ void __launch_bounds__(kWarp) rope_store_kernel(Rows qkv, int query_h
       convert(old_b * cosine + old_a * sine, b);
     }
   }
-  if (h < query_heads) return;
+  const int64_t slot = slots[t], block = slot / cache.block_tokens;
+  if (h < query_heads || slot < 0) return;
   __syncwarp();  // each lane stores what others rotated
   const int kv_head = is_value ? h - query_heads - cache.kv_heads : h - query_heads;
-  const int64_t slot = slots[t], block = slot / cache.block_tokens;
   const int row = static_cast<int>(slot % cache.block_tokens);
   std::byte* const page =
       (is_value ? cache.values : cache.keys) + (block * cache.kv_heads + kv_head) * cache.page_bytes;
@@ -180,6 +180,11 @@ __global__ void __launch_bounds__(kWarp) rope_store_kernel(Rows qkv, int query_h
     auto* const to = reinterpret_cast<Stored*>(page) + static_cast<int64_t>(row) * d;
     for (int i = threadIdx.x; i < d; i += kWarp) convert(to_float(head[i]), to[i]);
   }
+}
+
+__global__ void __launch_bounds__(128) resolve_kernel(int32_t* ids, int count, const int32_t* latest) {
+  const int t = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (t < count && ids[t] < 0) ids[t] = latest[~ids[t]];
 }
 
 dim3 flat_blocks(int rows, int columns) {
@@ -220,6 +225,11 @@ void gated_activation(Activation kind, Rows gate_up, Rows out, Stream stream) {
   const auto kernel = kind == Activation::kSilu ? gated_activation_kernel<Activation::kSilu>
                                                 : gated_activation_kernel<Activation::kGeluTanh>;
   launch(kernel, {flat_blocks(out.rows, out.columns), dim3(kFlatThreads), 0, stream}, gate_up, out);
+}
+
+void resolve_tokens(int32_t* ids, int count, const int32_t* latest, Stream stream) {
+  launch(resolve_kernel, {dim3(static_cast<unsigned>((count + 127) / 128)), dim3(128), 0, stream}, ids, count,
+         latest);
 }
 
 void gather_rows(Rows x, const int32_t* rows, Rows out, Stream stream) {

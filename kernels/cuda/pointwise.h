@@ -28,6 +28,8 @@ void add_rms_norm(Rows residual, Rows delta, const float* scale, float eps, Rows
 void head_norm(Rows x, int heads, int head_size, const float* scale, float eps, Stream stream);
 // out[t] = activation(gate[t]) * up[t]; gate_up [T, 2F], gate first; out [T, F]. 6 bytes an output.
 void gated_activation(Activation kind, Rows gate_up, Rows out, Stream stream);
+// ids[t] below 0 become latest[~ids[t]]: what the step before has chosen.
+void resolve_tokens(int32_t* ids, int count, const int32_t* latest, Stream stream);
 // out[r] = x[rows[r]]; `rows` on the device, [out.rows].
 void gather_rows(Rows x, const int32_t* rows, Rows out, Stream stream);
 // The same as f32, out [count, x.columns] dense.
@@ -36,7 +38,8 @@ void gather_rows_f32(Rows x, const int32_t* rows, int count, float* out, Stream 
 void rope_angles(const int32_t* positions, int tokens, const float* inverse_frequencies, int half,
                  float factor, float* out, Stream stream);
 
-// Rotates q and k of qkv [T, (H + 2K) * D] in place, then writes each token's k and v into its slot.
+// Rotates q and k of qkv [T, (H + 2K) * D] in place, then writes each token's k and v into its slot, where
+// that is not below 0.
 void rope_store_kv(Rows qkv, const AttentionShape& shape, RopeStyle style, const float* angles,
                    const int64_t* slots, const PagedCache& cache, Stream stream);
 

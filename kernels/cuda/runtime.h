@@ -42,6 +42,12 @@ void copy_to_host(void* to, const void* from, size_t bytes, Stream stream);
 void copy_on_device(void* to, const void* from, size_t bytes, Stream stream);
 void fill_with_zeros(void* to, size_t bytes, Stream stream);
 
+Event make_event();
+void destroy_event(Event event);
+void record(Event event, Stream stream);
+// Until what stood before the event when it was last recorded is done.
+void wait_for(Event event);
+
 // Work that was enqueued once and runs again as a whole.
 class Graph {
  public:

@@ -130,6 +130,24 @@ void fill_with_zeros(void* to, size_t bytes, Stream stream) {
   check(cudaMemsetAsync(to, 0, bytes, stream), "cudaMemset");
 }
 
+Event make_event() {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+  return event;
+}
+
+void destroy_event(Event event) {
+  check(cudaEventDestroy(event), "cudaEventDestroy");
+}
+
+void record(Event event, Stream stream) {
+  check(cudaEventRecord(event, stream), "cudaEventRecord");
+}
+
+void wait_for(Event event) {
+  check(cudaEventSynchronize(event), "the work on the device");
+}
+
 void begin_capture(Stream stream) {
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
 }

@@ -28,13 +28,12 @@ struct DeviceSamplingRow {
   float temperature = 1, top_p = 1, min_p = 0;
   float repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
   int32_t top_k = 0, logprobs = -1, given = -1;
-  int32_t latest = -1;  // >= 0: one more output token, at this place of Sampling::latest_ids
   int32_t output_count = 0, prompt_count = 0, banned_count = 0, bias_count = 0;
   uint32_t penalised_word = 0;  // output tokens, then the prompt's; a multiple of four
   uint32_t banned_word = 0;
   uint32_t bias_word = 0;  // pairs (id, bias), ids unlike
   uint32_t mask_word = 0;  // 0: all tokens are allowed
-  int32_t listed = -1;     // >= 0: where raw logits are kept: of the penalised tokens, the biased, the latest
+  int32_t listed = -1;     // >= 0: where the raw logits of penalised, then biased tokens are kept
 };
 
 struct SampledRow {
@@ -54,10 +53,7 @@ struct Sampling {
   bool draws = true;                  // PackedSampling::draws(); false: fewer launches
   std::byte* scratch = nullptr;       // sampling_scratch_bytes, 256-byte aligned, any content
   int32_t* ids = nullptr;             // [rows]
-  // What the step before wrote as `ids`, where rows name a token of it that the host has not seen. May be
-  // `ids`.
-  const int32_t* latest_ids = nullptr;
-  SampledRow* sampled = nullptr;  // [rows]
+  SampledRow* sampled = nullptr;      // [rows]
 };
 
 // `listed`: PackedSampling::listed(). About 28 KB a row at V = 128k.

@@ -129,13 +129,6 @@ __device__ __forceinline__ void apply_lists(const Job& job, const DeviceSampling
     else
       atomicOr(&room.known[within], kInPrompt);
   });
-  if (row.latest >= 0 && threadIdx.x == 0) {
-    const int token = job.step.latest_ids[row.latest], within = token % kSlice;
-    if (token / kSlice == slice) {
-      if (listed != nullptr) listed[penalised + row.bias_count] = room.logits[within];
-      atomicAdd(&room.known[within], 1U);
-    }
-  }
   for_tokens(job.words() + row.banned_word, row.banned_count, slice,
              [&](int, int within) { atomicOr(&room.known[within], kBanned); });
   if (row.bias_count > 0) {

@@ -85,7 +85,7 @@ __device__ __forceinline__ bool draws(const DeviceSamplingRow& row) {
   return row.given < 0 && row.temperature >= 1e-5F;
 }
 __device__ __forceinline__ bool has_lists(const DeviceSamplingRow& row) {
-  return row.output_count + row.prompt_count + row.banned_count + row.bias_count > 0 || row.latest >= 0;
+  return row.output_count + row.prompt_count + row.banned_count + row.bias_count > 0;
 }
 
 // A logit that is no number counts as one that never comes.

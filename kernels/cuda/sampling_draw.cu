@@ -331,8 +331,6 @@ __device__ __forceinline__ float raw_logit(const Job& job, int r, const DeviceSa
   for (int i = threadIdx.x; i < row.bias_count; i += kThreads) {
     if (pairs[2 * i] == static_cast<uint32_t>(id)) room.raw = listed[penalised + i];
   }
-  if (row.latest >= 0 && threadIdx.x == 0 && job.step.latest_ids[row.latest] == id)
-    room.raw = listed[penalised + row.bias_count];
   __syncthreads();
   return room.raw;
 }

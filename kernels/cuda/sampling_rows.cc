@@ -25,15 +25,16 @@ struct Penalised {
   size_t size() const { return output.size() + prompt.size(); }
 };
 
-bool penalises(const SamplingRow& row) {
-  return row.given < 0 &&
-         (row.repetition_penalty != 1.0F || row.presence_penalty != 0 || row.frequency_penalty != 0);
+Penalised penalised(const SamplingRow& row) {
+  const bool repetition = row.repetition_penalty != 1.0F;
+  if (row.given >= 0) return {};
+  if (!repetition && row.presence_penalty == 0 && row.frequency_penalty == 0) return {};
+  return {row.output_tokens, repetition ? row.prompt_tokens : std::span<const int32_t>()};
 }
 
-Penalised penalised(const SamplingRow& row) {
-  if (!penalises(row)) return {};
-  const bool repetition = row.repetition_penalty != 1.0F;
-  return {row.output_tokens, repetition ? row.prompt_tokens : std::span<const int32_t>()};
+// Raw logits are kept where they are asked for and overwritten.
+size_t listed_of(const SamplingRow& row) {
+  return draws_of(row) && row.logprobs >= 0 ? penalised(row).size() + row.logit_bias.size() : 0;
 }
 
 // Hands out words of the pack from its rows on.
@@ -92,27 +93,14 @@ int32_t write_bias(std::span<const std::pair<int32_t, float>> bias, uint32_t* wo
 
 }  // namespace
 
-int32_t PackedSampling::latest_of(size_t row) const {
-  return latest_.empty() || !penalises(rows_[row]) ? -1 : latest_[row];
-}
-
-size_t PackedSampling::listed_of(size_t r) const {
-  const SamplingRow& row = rows_[r];
-  if (!draws_of(row) || row.logprobs < 0) return 0;
-  return penalised(row).size() + row.logit_bias.size() + (latest_of(r) >= 0 ? 1 : 0);
-}
-
-PackedSampling::PackedSampling(std::span<const SamplingRow> rows, int vocabulary,
-                               std::span<const int32_t> latest)
-    : rows_(rows), latest_(latest), mask_words_(rounded_up(static_cast<size_t>(vocabulary), 32) / 32) {
-  SLUICE_CHECK(latest.empty() || latest.size() == rows.size());
+PackedSampling::PackedSampling(std::span<const SamplingRow> rows, int vocabulary)
+    : rows_(rows), mask_words_(rounded_up(static_cast<size_t>(vocabulary), 32) / 32) {
   Places places(rows.size(), mask_words_);
-  for (size_t r = 0; r < rows.size(); ++r) {
-    const SamplingRow& row = rows[r];
+  for (const SamplingRow& row : rows) {
     SLUICE_CHECK(row.logprobs <= kMaxTopLogprobs);
     SLUICE_CHECK(row.given >= 0 || row.allowed_mask.empty() || row.allowed_mask.size() >= mask_words_);
     places.take(row);
-    listed_ += listed_of(r);
+    listed_ += listed_of(row);
     draws_ = draws_ || draws_of(row);
   }
   words_ = places.end();
@@ -138,7 +126,6 @@ void PackedSampling::write(std::span<std::byte> to) const {
     if (draws_of(row)) packed.uniform = random_uniform(row.seed, row.draw_index);
     if (row.given < 0) {
       const Penalised tokens = penalised(row);
-      packed.latest = latest_of(r);
       packed.output_count = static_cast<int32_t>(tokens.output.size());
       packed.prompt_count = static_cast<int32_t>(tokens.prompt.size());
       packed.penalised_word = static_cast<uint32_t>(at.penalised);
@@ -151,7 +138,7 @@ void PackedSampling::write(std::span<std::byte> to) const {
       packed.bias_word = static_cast<uint32_t>(at.bias);
       packed.mask_word = static_cast<uint32_t>(at.mask);
       if (at.mask != 0) write_words(words + at.mask, row.allowed_mask.data(), mask_words_);
-      if (const size_t kept = listed_of(r); kept > 0) {
+      if (const size_t kept = listed_of(row); kept > 0) {
         packed.listed = static_cast<int32_t>(listed);
         listed += kept;
       }

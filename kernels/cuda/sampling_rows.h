@@ -12,10 +12,8 @@ namespace sluice::cuda {
 
 class PackedSampling {
  public:
-  // Measures. All that is passed and pointed to must outlive this. `vocabulary`: V. `latest`, for a step that
-  // is packed while the one before it still runs: for each row where Sampling::latest_ids has its newest
-  // output token, or -1; empty: none has.
-  PackedSampling(std::span<const SamplingRow> rows, int vocabulary, std::span<const int32_t> latest = {});
+  // Measures. `rows` and what they point to must outlive this. `vocabulary`: V.
+  PackedSampling(std::span<const SamplingRow> rows, int vocabulary);
 
   size_t bytes() const { return words_ * sizeof(uint32_t); }
   size_t listed() const { return listed_; }  // raw logits to keep, for sampling_scratch_bytes
@@ -24,13 +22,7 @@ class PackedSampling {
   void write(std::span<std::byte> to) const;
 
  private:
-  // Where the row's penalties need it; else -1.
-  int32_t latest_of(size_t row) const;
-  // Raw logits to keep: where they are asked for and overwritten.
-  size_t listed_of(size_t row) const;
-
   std::span<const SamplingRow> rows_;
-  std::span<const int32_t> latest_;
   size_t mask_words_;  // of one row
   size_t words_ = 0;
   size_t listed_ = 0;

@@ -48,8 +48,9 @@ class GatedRunner : public ModelRunner {
   GatedRunner(const SimulatedRunnerOptions& options, std::shared_ptr<Gate> gate)
       : inner_(options), gate_(std::move(gate)) {}
   const RunnerFacts& facts() const override { return inner_.facts(); }
-  void launch(const RunnerStep& step) override {
-    inner_.launch(step);
+  void sample(std::span<const SamplingRow> rows) override { inner_.sample(rows); }
+  void launch(const StepBatch& batch) override {
+    inner_.launch(batch);
     std::lock_guard lock(gate_->mutex);
     ++gate_->launched;
     gate_->changed.notify_all();

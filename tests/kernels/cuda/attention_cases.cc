@@ -28,7 +28,7 @@ struct Options {
   int head_size = 64, kv_heads = 2, group = 4, block_tokens = 16, sliding_window = 0;
   bool deterministic = false;
   int multiprocessors = 132;
-  int blocks = 0;  // of each launch and kv head; 0: as many as there are works
+  int blocks = 0;  // of a decoding launch for each kv head; 0: as many as there are works
 };
 
 // Sequences with their caches, queries for their new tokens, and what the reference makes of them.
@@ -88,9 +88,9 @@ class World {
 
     const DeviceArray<int32_t> counts(
         {static_cast<int32_t>(plan.decode.size()), static_cast<int32_t>(plan.prefill.size())});
-    const auto blocks_for = [&](size_t works) {  // one more than there are works, which ends at once
-      return options_.blocks > 0 ? options_.blocks : static_cast<int>(works) + 1;
-    };
+    // One more than there are works, which ends at once.
+    const int prefills = static_cast<int>(plan.prefill.size()) + 1;
+    const int decodes = options_.blocks > 0 ? options_.blocks : static_cast<int>(plan.decode.size()) + 1;
     const DeviceArray<int32_t> counters(
         std::vector<int32_t>(contexts_.size() * static_cast<size_t>(shape_.kv_heads)));
     if (!plan.decode.empty()) {
@@ -98,14 +98,13 @@ class World {
       const auto partial_rows = static_cast<size_t>(plan.partial_rows);
       const DeviceArray<float> sums(partial_rows * static_cast<size_t>(shape_.head_size)),
           peaks(partial_rows * 2);
-      attention_decode(arrays, shape_, {works.get(), counts.get(), blocks_for(plan.decode.size())},
+      attention_decode(arrays, shape_, {works.get(), counts.get(), decodes},
                        {sums.get(), peaks.get(), counters.get()}, nullptr);
       synchronize(nullptr);
     }
     if (!plan.prefill.empty()) {
       const DeviceArray<PrefillWork> works(plan.prefill);
-      attention_prefill(arrays, shape_, {works.get(), counts.get() + 1, blocks_for(plan.prefill.size())},
-                        nullptr);
+      attention_prefill(arrays, shape_, {works.get(), counts.get() + 1, prefills}, nullptr);
       synchronize(nullptr);
     }
     bool clean = true;
@@ -320,8 +319,8 @@ void add_attention_cases(std::vector<Case>& cases) {
                                       {{2, 1}, {33, 1}, {257, 1}, {100, 1}, {64, 1}}));
     cases.push_back(against_reference(fmt::format("few_tokens_group_{}", g), {.group = g, .block_tokens = 32},
                                       {{70, 16 / g}, {16 / g, 16 / g}, {260, 2}}));
-    cases.push_back(against_reference(fmt::format("prefill_group_{}", g),
-                                      {.group = g, .block_tokens = 32, .blocks = 1}, {{80, 40}, {18, 17}}));
+    cases.push_back(against_reference(fmt::format("prefill_group_{}", g), {.group = g, .block_tokens = 32},
+                                      {{80, 40}, {18, 17}}));
   }
   for (const int window : {1, 5, 16, 40, 100}) {
     for (const DType dtype : {DType::kBF16, DType::kF8}) {

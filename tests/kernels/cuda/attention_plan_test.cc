@@ -114,7 +114,9 @@ TEST(AttentionPlan, covers_every_key_and_row_once_within_its_limits) {
           EXPECT_LT(work.first_key, work.end_key);
           EXPECT_EQ(work.split, split++);
           EXPECT_EQ(work.splits, splits[s].size());
-          if (work.splits > 1) EXPECT_EQ(work.partial_row, partial_row);
+          if (work.splits > 1) {
+            EXPECT_EQ(work.partial_row, partial_row);
+          }
           next = work.end_key;
         }
         EXPECT_EQ(next, context);

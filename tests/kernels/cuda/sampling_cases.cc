@@ -33,10 +33,7 @@ struct Asked {
   }
 };
 
-// `latest`: where in `latest_ids` each row's last output token stands, which the rows then do not name.
-std::vector<SampledToken> sample_on_device(const std::vector<Asked>& asked, size_t stride = 0,
-                                           const std::vector<int32_t>& latest = {},
-                                           const std::vector<int32_t>& latest_ids = {}) {
+std::vector<SampledToken> sample_on_device(const std::vector<Asked>& asked, size_t stride = 0) {
   const size_t vocabulary = asked.front().logits.size();
   if (stride == 0) stride = (vocabulary + 3) / 4 * 4;
   std::vector<SamplingRow> rows;
@@ -46,7 +43,7 @@ std::vector<SampledToken> sample_on_device(const std::vector<Asked>& asked, size
     logits.insert(logits.end(), one.logits.begin(), one.logits.end());
     logits.resize(rows.size() * stride, 1e9F);  // what lies between rows must not be read as theirs
   }
-  const PackedSampling packed(rows, static_cast<int>(vocabulary), latest);
+  const PackedSampling packed(rows, static_cast<int>(vocabulary));
   std::vector<std::byte> bytes(packed.bytes());
   packed.write(bytes);
   const int count = static_cast<int>(rows.size());
@@ -54,8 +51,7 @@ std::vector<SampledToken> sample_on_device(const std::vector<Asked>& asked, size
   DeviceArray<std::byte> scratch(
       sampling_scratch_bytes(count, static_cast<int>(vocabulary), packed.listed()));
   const DeviceArray<float> values(logits);
-  DeviceArray<int32_t> ids(std::max(rows.size(), latest_ids.size()));
-  if (!latest_ids.empty()) ids.put(latest_ids);
+  DeviceArray<int32_t> ids(rows.size());
   DeviceArray<SampledRow> sampled(rows.size());
   sample({.logits = values.get(),
           .stride = static_cast<int64_t>(stride),
@@ -65,7 +61,6 @@ std::vector<SampledToken> sample_on_device(const std::vector<Asked>& asked, size
           .draws = packed.draws(),
           .scratch = scratch.get(),
           .ids = ids.get(),
-          .latest_ids = ids.get(),
           .sampled = sampled.get()},
          nullptr);
   std::vector<SampledToken> tokens(rows.size());
@@ -256,36 +251,6 @@ std::string raw_logprob_case() {
   return compare(asked);
 }
 
-// The step before still runs when this one is packed: its tokens are on the device alone.
-std::string latest_case() {
-  std::vector<Asked> asked;
-  for (const float temperature : {0.0F, 1.0F}) {
-    for (const int32_t token : {5, 8999, 17}) {
-      Asked one{random_values(9000, 22), {.temperature = temperature, .logprobs = 1}};
-      one.logits[static_cast<size_t>(token)] = 30;
-      one.row.frequency_penalty = token == 17 ? 100 : 1;
-      one.row.repetition_penalty = token == 5 ? 1.5F : 1.0F;
-      if (token == 5) one.bias = {{4, 1.0F}, {9, 1.0F}}, one.prompt = {1};
-      one.output = {3, token, 8};
-      asked.push_back(one);
-    }
-  }
-  std::vector<SampledToken> want;
-  const std::vector<int32_t> latest_ids = {0, 1, 8999, 5, 17, 3, 17, 5};
-  const std::vector<int32_t> latest = {3, 2, 4, 7, 2, -1};
-  for (size_t r = 0; r < asked.size(); ++r) {
-    Asked known = asked[r];
-    if (latest[r] >= 0) known.output.push_back(latest_ids[static_cast<size_t>(latest[r])]);
-    want.push_back(reference::sample_row(known.logits, known.with_lists()));
-  }
-  const std::vector<SampledToken> got = sample_on_device(asked, 0, latest, latest_ids);
-  for (size_t r = 0; r < asked.size(); ++r) {
-    const std::string wrong = difference(got[r], want[r], asked[r].row);
-    if (!wrong.empty()) return fmt::format("row {}: {}", r, wrong);
-  }
-  return "";
-}
-
 std::string mask_case() {
   std::vector<Asked> asked;
   for (const int32_t only : {0, 31, 32, 999}) {
@@ -403,7 +368,6 @@ void add_sampling_cases(std::vector<Case>& cases) {
   cases.push_back({"sampling_crowded", crowded_case});
   cases.push_back({"sampling_penalties", penalties_case});
   cases.push_back({"sampling_raw_logprob", raw_logprob_case});
-  cases.push_back({"sampling_latest", latest_case});
   cases.push_back({"sampling_mask", mask_case});
   cases.push_back({"sampling_broken", broken_case});
   cases.push_back({"sampling_independence", independence_case});

@@ -95,22 +95,6 @@ TEST(PackedSampling, leaves_out_what_makes_no_difference) {
   EXPECT_EQ((*pack).listed(), 0U);  // nobody asked for logprobs
 }
 
-TEST(PackedSampling, names_the_latest_token_where_a_penalty_needs_it) {
-  const SamplingRow idle{.logprobs = 0}, presence{.presence_penalty = 1, .logprobs = 0};
-  SamplingRow given = presence;
-  given.given = 1;
-  const std::vector<SamplingRow> rows = {idle, presence, given, presence};
-  const std::vector<int32_t> latest = {5, 6, 7, -1};
-  const PackedSampling packed(rows, 70, latest);
-  std::vector<DeviceSamplingRow> written(packed.bytes() / sizeof(DeviceSamplingRow) + 1);
-  packed.write(std::as_writable_bytes(std::span(written)));
-  EXPECT_EQ(written[0].latest, -1);
-  EXPECT_EQ(written[1].latest, 6);
-  EXPECT_EQ(written[2].latest, -1);
-  EXPECT_EQ(written[3].latest, -1);
-  EXPECT_EQ(packed.listed(), 1U);
-}
-
 TEST(PackedSampling, says_whether_anything_is_drawn) {
   const SamplingRow greedy{.temperature = 0}, cold{.temperature = 0.9e-5F}, given{.given = 3};
   EXPECT_FALSE(PackedSampling(std::vector{greedy, cold, given}, 10).draws());
