@@ -37,9 +37,10 @@ std::string with_ascii_classes(std::string_view regex) {
   return out;
 }
 
-// Between the parts of a JSON text: enough to indent, too little to lose oneself in, as small models do.
+// Between the parts of a JSON text: one new line, indented, or two spaces; too little to lose oneself in, as
+// small models do.
 constexpr std::string_view kWhiteSpace =
-    R"("x-guidance":{"whitespace_pattern":"[\\x20\\x0A\\x0D\\x09]{1,24}"})";
+    R"("x-guidance":{"whitespace_pattern":"[\\x20\\x09]{1,2}|\\x0D?\\x0A[\\x20\\x09]{0,32}"})";
 
 // The schema with closed objects, and with our own white space unless it brings options itself.
 std::string as_meant(JsonText schema) {

@@ -81,7 +81,7 @@ for (const [name, languageModel] of Object.entries(models)) {
     });
 
     test('objects hold their schema, whole and streamed', async () => {
-      const pet = { ...request, messages: undefined, prompt: 'Invent a pet.', maxOutputTokens: 100 };
+      const pet = { ...request, messages: undefined, prompt: 'Invent a pet.', maxOutputTokens: 200 };
       const { object } = await generateObject({ ...pet, schema: Pet });
       assert.deepEqual(Pet.parse(object), object);
       const stream = streamObject({ ...pet, schema: Pet });
