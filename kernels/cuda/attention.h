@@ -57,8 +57,7 @@ constexpr int prefill_tile_rows(int head_size) {
 struct PlanOptions {
   int multiprocessors = 1;
   // A token's bits depend on its own context alone, never on the other sequences nor on how its prompt was
-  // cut, as long as no chunk of a prompt is a single token: steps of one token are decoded, in splits whose
-  // length depends on the context's alone; longer ones are prefilled in tiles of keys at fixed positions.
+  // cut: everything is prefilled, in tiles of keys at fixed positions, also what could be decoded faster.
   // Else splits are chosen so that two blocks for each multiprocessor have about the same to read.
   bool deterministic = false;
 };
@@ -69,21 +68,18 @@ struct AttentionPlan {
   int64_t partial_rows = 0;          // of DecodeRoom
 };
 
-// How many keys a split should have. `total_keys`: of all decoded sequences. Deterministic: by `context`
-// alone, at most 64 splits; a power of two.
-int split_keys(int64_t total_keys, int context, int kv_heads, const PlanOptions& options);
+// How many keys a split should have. `total_keys`: of all decoded sequences.
+int split_keys(int64_t total_keys, int kv_heads, const PlanOptions& options);
 
 // Fills `plan`, whose memory is used again. Sequences without tokens are passed over.
 void plan_attention(std::span<const int32_t> query_start, std::span<const int32_t> context_lengths,
                     const AttentionShape& shape, const PlanOptions& options, AttentionPlan& plan);
 
-// What no plan exceeds for up to `sequences` of up to `most_context` tokens, `tokens` in a step: to allocate
-// once.
+// What no plan exceeds for up to `sequences` of any length, `tokens` in a step: to allocate once.
 struct PlanLimits {
   int64_t decode_works = 0, prefill_works = 0, partial_rows = 0;
 };
-PlanLimits plan_limits(int sequences, int tokens, int most_context, const AttentionShape& shape,
-                       const PlanOptions& options);
+PlanLimits plan_limits(int sequences, int tokens, const AttentionShape& shape, const PlanOptions& options);
 
 // ---- the kernels ----
 

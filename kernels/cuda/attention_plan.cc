@@ -10,8 +10,6 @@ namespace {
 
 constexpr int kSplitUnit = 64;       // a slice of 16 keys for each of a block's four warps
 constexpr int kShortestSplit = 128;  // below, merging costs more than it saves
-constexpr int kFixedSplit = 256;     // deterministic: doubled while there were more than kMostFixedSplits
-constexpr int kMostFixedSplits = 64;
 constexpr int kMostSplits = std::numeric_limits<int16_t>::max();
 constexpr int kDecodeRows = 16;    // of a matrix instruction
 constexpr int kBlocksForEach = 2;  // multiprocessor
@@ -21,7 +19,7 @@ int group_of(const AttentionShape& shape) {
 }
 
 int decode_tokens(const AttentionShape& shape, const PlanOptions& options) {
-  return options.deterministic ? 1 : kDecodeRows / group_of(shape);
+  return options.deterministic ? 0 : kDecodeRows / group_of(shape);
 }
 
 // The first key that a token at `position` sees.
@@ -41,15 +39,10 @@ struct Sequence {
 void add_decode(const Sequence& sequence, int64_t total_keys, const AttentionShape& shape,
                 const PlanOptions& options, AttentionPlan& plan) {
   const int keys = sequence.context - sequence.first_key;
-  int length = split_keys(total_keys, sequence.context, shape.kv_heads, options);
-  int begin = sequence.first_key / 16 * 16;
-  if (options.deterministic) {
-    begin = sequence.first_key / length * length;  // splits lie at fixed positions
-  } else {
-    const int splits = std::clamp((keys + length / 2) / length, 1, kMostSplits);
-    begin = sequence.first_key / kSplitUnit * kSplitUnit;
-    length = rounded_up((sequence.context - begin + splits - 1) / splits, kSplitUnit);
-  }
+  const int fair = split_keys(total_keys, shape.kv_heads, options);
+  const int shares = std::clamp((keys + fair / 2) / fair, 1, kMostSplits);
+  const int begin = sequence.first_key / kSplitUnit * kSplitUnit;
+  const int length = rounded_up((sequence.context - begin + shares - 1) / shares, kSplitUnit);
   const int splits = (sequence.context - begin + length - 1) / length;
   SLUICE_CHECK_LE(splits, kMostSplits);
   const int rows = sequence.tokens * group_of(shape);
@@ -82,12 +75,7 @@ void add_prefill(const Sequence& sequence, const AttentionShape& shape, Attentio
 
 }  // namespace
 
-int split_keys(int64_t total_keys, int context, int kv_heads, const PlanOptions& options) {
-  if (options.deterministic) {
-    int length = kFixedSplit;
-    while (int64_t{length} * kMostFixedSplits < context) length *= 2;
-    return length;
-  }
+int split_keys(int64_t total_keys, int kv_heads, const PlanOptions& options) {
   const int64_t blocks = int64_t{kBlocksForEach} * options.multiprocessors;
   const int64_t fair = std::min((total_keys * kv_heads + blocks - 1) / blocks,
                                 int64_t{std::numeric_limits<int32_t>::max() - kSplitUnit});
@@ -135,15 +123,11 @@ void plan_attention(std::span<const int32_t> query_start, std::span<const int32_
   });
 }
 
-PlanLimits plan_limits(int sequences, int tokens, int most_context, const AttentionShape& shape,
-                       const PlanOptions& options) {
+PlanLimits plan_limits(int sequences, int tokens, const AttentionShape& shape, const PlanOptions& options) {
   PlanLimits limits;
   const int group = group_of(shape), tile = prefill_tile_rows(shape.head_size);
   const int rows = group * decode_tokens(shape, options);
-  if (options.deterministic) {
-    const int64_t most = std::min((most_context + kFixedSplit - 1) / kFixedSplit, kMostFixedSplits);
-    limits.decode_works = sequences * most;
-  } else {
+  if (!options.deterministic) {
     // A sequence of `keys` has at most keys / length + 1 / 2 splits, or one.
     const int64_t shares =
         (int64_t{kBlocksForEach} * options.multiprocessors + shape.kv_heads - 1) / shape.kv_heads;

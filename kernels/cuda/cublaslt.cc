@@ -19,18 +19,17 @@ constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA advises for
 // The functions we call, by their names in cublasLt.h.
 struct Functions {
 #define SLUICE_CUBLASLT(name) decltype(&::name) name = nullptr;
-#define SLUICE_CUBLASLT_ALL                                                                            \
-  SLUICE_CUBLASLT(cublasLtCreate)                                                                      \
-  SLUICE_CUBLASLT(cublasLtDestroy)                                                                     \
-  SLUICE_CUBLASLT(cublasLtGetVersion)                                                                  \
-  SLUICE_CUBLASLT(cublasLtMatmul)                                                                      \
-  SLUICE_CUBLASLT(cublasLtMatmulDescCreate) SLUICE_CUBLASLT(cublasLtMatmulDescDestroy)                 \
-      SLUICE_CUBLASLT(cublasLtMatmulDescSetAttribute) SLUICE_CUBLASLT(cublasLtMatrixLayoutCreate)      \
-          SLUICE_CUBLASLT(cublasLtMatrixLayoutDestroy) SLUICE_CUBLASLT(cublasLtMatmulPreferenceCreate) \
-              SLUICE_CUBLASLT(cublasLtMatmulPreferenceDestroy)                                         \
-                  SLUICE_CUBLASLT(cublasLtMatmulPreferenceSetAttribute)                                \
-                      SLUICE_CUBLASLT(cublasLtMatmulAlgoGetHeuristic)                                  \
-                          SLUICE_CUBLASLT(cublasLtGetStatusString)
+#define SLUICE_CUBLASLT_ALL                                                                                \
+  SLUICE_CUBLASLT(cublasLtCreate)                                                                          \
+  SLUICE_CUBLASLT(cublasLtDestroy)                                                                         \
+  SLUICE_CUBLASLT(cublasLtGetVersion)                                                                      \
+  SLUICE_CUBLASLT(cublasLtMatmul)                                                                          \
+  SLUICE_CUBLASLT(cublasLtMatmulDescCreate)                                                                \
+  SLUICE_CUBLASLT(cublasLtMatmulDescDestroy) SLUICE_CUBLASLT(cublasLtMatmulDescSetAttribute)               \
+      SLUICE_CUBLASLT(cublasLtMatrixLayoutCreate) SLUICE_CUBLASLT(cublasLtMatrixLayoutDestroy)             \
+          SLUICE_CUBLASLT(cublasLtMatmulPreferenceCreate) SLUICE_CUBLASLT(cublasLtMatmulPreferenceDestroy) \
+              SLUICE_CUBLASLT(cublasLtMatmulPreferenceSetAttribute)                                        \
+                  SLUICE_CUBLASLT(cublasLtMatmulAlgoGetHeuristic) SLUICE_CUBLASLT(cublasLtGetStatusString)
   SLUICE_CUBLASLT_ALL
 #undef SLUICE_CUBLASLT
 };

@@ -1,5 +1,6 @@
 #include "kernels/cuda/cuda_backend.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -155,10 +156,9 @@ class CudaBackend final : public Backend {
                  TensorView out) override {
     if (!planned_) {
       shape_ = shape;
-      block_tokens_ = cache.layout.block_tokens;
       plan(0);
     }
-    SLUICE_CHECK(shape == shape_ && cache.layout.block_tokens == block_tokens_);
+    SLUICE_CHECK(shape == shape_);
     const Rows q = rows_of(qkv), to = rows_of(out);
     const AttentionArrays arrays{.qkv = q.values,
                                  .qkv_stride = q.stride,
@@ -241,25 +241,31 @@ class CudaBackend final : public Backend {
     plan_attention(host_.query_start, host_.context_lengths, shape_, options, plan_);
     const auto decodes = static_cast<int32_t>(plan_.decode.size());
     const auto prefills = static_cast<int32_t>(plan_.prefill.size());
-    int64_t most_decodes = decodes, partial_rows = plan_.partial_rows;
+    int64_t most_decodes = decodes, most_prefills = prefills, partial_rows = plan_.partial_rows;
     if (rows > 0) {
       const int count = static_cast<int>(rows);
-      const auto longest = static_cast<int>(table_stride(host_)) * block_tokens_;
-      const PlanLimits limits = plan_limits(count, count, longest, shape_, options);
+      const PlanLimits limits = plan_limits(count, count, shape_, options);
       most_decodes = limits.decode_works;
+      most_prefills = options_.deterministic ? limits.prefill_works : 0;
       partial_rows = limits.partial_rows;
-      SLUICE_CHECK(decodes <= most_decodes && plan_.partial_rows <= partial_rows && prefills == 0);
+      SLUICE_CHECK(decodes <= most_decodes && prefills <= most_prefills &&
+                   plan_.partial_rows <= partial_rows);
     }
     const int32_t counts[] = {decodes, prefills};
     StepArrays& a = plan_arrays_;
     a.begin(StepArrays::room_for<int32_t>(2) +
                 StepArrays::room_for<DecodeWork>(static_cast<size_t>(most_decodes)) +
-                StepArrays::room_for<PrefillWork>(plan_.prefill.size()),
+                StepArrays::room_for<PrefillWork>(static_cast<size_t>(most_prefills)),
             stream_);
     const int32_t* const on_device_counts = a.add(std::span<const int32_t>(counts));
-    decode_ = {a.add(std::span<const DecodeWork>(plan_.decode)), on_device_counts,
-               static_cast<int>(most_decodes)};
-    prefill_ = {a.add(std::span<const PrefillWork>(plan_.prefill)), on_device_counts + 1, prefills};
+    const auto send = [&](const auto& works, int64_t most) {
+      auto* const to =
+          a.reserve<typename std::decay_t<decltype(works)>::value_type>(static_cast<size_t>(most));
+      std::ranges::copy(works, to);
+      return a.on_device(to);
+    };
+    decode_ = {send(plan_.decode, most_decodes), on_device_counts, static_cast<int>(most_decodes)};
+    prefill_ = {send(plan_.prefill, most_prefills), on_device_counts + 1, static_cast<int>(most_prefills)};
     a.send(stream_);
 
     const auto splits = static_cast<size_t>(partial_rows);
@@ -284,7 +290,6 @@ class CudaBackend final : public Backend {
   StepGraphs graphs_;
   StepBatch host_;        // the step's arrays as they came
   AttentionShape shape_;  // of all layers; head_size 0 before the first step
-  int block_tokens_ = 0;  // likewise
   StepArrays plan_arrays_;
   AttentionPlan plan_;
   bool planned_ = false;

@@ -26,15 +26,6 @@ AttentionPlan plan_of(const std::vector<std::pair<int, int>>& sequences, const A
   return plan;
 }
 
-std::vector<int> split_edges(const AttentionPlan& plan) {
-  std::vector<int> edges;
-  for (const DecodeWork& work : plan.decode) {
-    edges.push_back(work.first_key);
-    edges.push_back(work.end_key);
-  }
-  return edges;
-}
-
 TEST(AttentionPlan, gives_few_long_rows_to_the_whole_device) {
   const AttentionPlan one = plan_of({{32768, 1}}, kShape, {.multiprocessors = 132});
   EXPECT_GT(one.decode.size() * 8, 200U);
@@ -54,17 +45,12 @@ TEST(AttentionPlan, evens_out_lengths) {
   EXPECT_LE(longest, 8150 * 8 / 264 * 2);
 }
 
-TEST(AttentionPlan, splits_by_the_own_context_alone_when_deterministic) {
+TEST(AttentionPlan, prefills_everything_when_deterministic) {
   const PlanOptions options{.multiprocessors = 132, .deterministic = true};
-  const std::vector<int> alone = split_edges(plan_of({{1000, 1}}, kShape, options));
-  EXPECT_THAT(alone, ::testing::ElementsAre(0, 256, 256, 512, 512, 768, 768, 1000));
-  std::vector<int> among = split_edges(plan_of({{1000, 1}, {5000, 1}, {7, 1}}, kShape, options));
-  among.resize(alone.size());
-  EXPECT_EQ(among, alone);
-  EXPECT_LE(plan_of({{131072, 1}}, kShape, options).decode.size(), 64U);
-  // Two tokens are no decoding step then.
-  EXPECT_TRUE(plan_of({{1000, 2}}, kShape, options).decode.empty());
-  EXPECT_FALSE(plan_of({{1000, 2}}, kShape, {.multiprocessors = 132}).decode.empty());
+  const AttentionPlan plan = plan_of({{1000, 1}, {5000, 2}, {7, 1}}, kShape, options);
+  EXPECT_TRUE(plan.decode.empty());
+  EXPECT_EQ(plan.prefill.size(), 3U);
+  EXPECT_TRUE(plan_of({{5000, 2}}, kShape, {.multiprocessors = 132}).prefill.empty());
 }
 
 TEST(AttentionPlan, begins_with_the_longest_prefill) {
@@ -131,8 +117,7 @@ TEST(AttentionPlan, covers_every_key_and_row_once_within_its_limits) {
       }
     }
     EXPECT_EQ(plan.partial_rows, partial_row);
-    const PlanLimits limits =
-        plan_limits(static_cast<int>(sequences.size()), tokens, most_context, shape, options);
+    const PlanLimits limits = plan_limits(static_cast<int>(sequences.size()), tokens, shape, options);
     EXPECT_LE(static_cast<int64_t>(plan.decode.size()), limits.decode_works);
     EXPECT_LE(static_cast<int64_t>(plan.prefill.size()), limits.prefill_works);
     EXPECT_LE(plan.partial_rows, limits.partial_rows);
