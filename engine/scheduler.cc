@@ -65,7 +65,8 @@ void Scheduler::token_known(Sequence& s, bool as_chosen) {
   SLUICE_CHECK(!plan_open_ && s.pending > 0);
   --s.pending;
   if (!as_chosen && s.pending > 0) {
-    SLUICE_CHECK(s.state == Sequence::State::kRunning);  // whoever is in a step's plan was not preempted since
+    // Whoever is in the newest step's plan was not preempted since.
+    SLUICE_CHECK(s.state == Sequence::State::kRunning);
     --s.pending;
     --s.computed;
   }

@@ -78,8 +78,8 @@ class Scheduler {
   // Takes a waiting or running sequence out, whatever the reason, and releases its blocks. Not while a plan
   // is open.
   void remove(Sequence& sequence);
-  // A pending token of it has become known. `as_chosen` false: it is another than the device chose; what a step
-  // in flight has computed with that one is void, and will be computed anew. Not while a plan is open.
+  // A pending token of it has become known. `as_chosen` false: it is another than the device chose; what a
+  // step in flight has computed with that one is void, and will be computed anew. Not while a plan is open.
   void token_known(Sequence& sequence, bool as_chosen = true);
   // The sequences whose deadline has come, into `out`; they stay until removed.
   void expired(Clock::time_point now, std::vector<Sequence*>& out) const;

@@ -5,10 +5,11 @@
 // `activation_dtype()` (f32 on the CPU).
 //
 // Promises of every backend:
-//  - Row independence (of GPUs: where they were made deterministic): row t of every result depends on row t of the inputs alone (for attention: on that
-//    token's own context), with the same sequence of floating-point operations whatever the other rows, the
-//    split into chunks, the number of threads. So a greedy answer under load equals the answer alone, bit for
-//    bit. Different instruction sets may differ in the last bits.
+//  - Row independence (of GPUs: where they were made deterministic): row t of every result depends on row t
+//    of the inputs alone (for attention: on that token's own context), with the same sequence of
+//    floating-point operations whatever the other rows, the split into chunks, the number of threads. So a
+//    greedy answer under load equals the answer alone, bit for bit. Different instruction sets may differ in
+//    the last bits.
 //  - No allocation in an operation once it has run at its largest size; operations are issued by one thread
 //    and complete in order; results may be read by the host after `synchronize`.
 //  - Shapes are checked by CHECK: a wrong one is our bug. Only load-time calls return errors.

@@ -29,12 +29,12 @@ Error unavailable(const std::string& message) {
 }  // namespace
 
 Result<CudaLibrary> CudaLibrary::open() {
-  std::string reason;
+  std::string reason;  // why one that is there cannot be opened
   for (const std::string& place : places()) {
     void* const handle = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) {
       const char* const words = dlerror();
-      if (reason.empty() && words != nullptr) reason = words;
+      if (reason.empty() && words != nullptr && access(place.c_str(), F_OK) == 0) reason = words;
       continue;
     }
     const auto* const face = static_cast<const cuda::LibraryFace*>(dlsym(handle, cuda::kLibraryFaceName));
@@ -47,7 +47,8 @@ Result<CudaLibrary> CudaLibrary::open() {
     library.make_backend_ = face->make_backend;
     return library;
   }
-  return unavailable("This build has no CUDA backend (" + reason + "); make one by ./run --cuda.");
+  if (!reason.empty()) return unavailable("The CUDA backend cannot be opened: " + reason + ".");
+  return unavailable("This build has no CUDA backend; ./run --cuda makes one.");
 }
 
 }  // namespace sluice

@@ -13,7 +13,7 @@ constexpr std::string_view kCuda = "cuda";
 
 // "cuda" or "cuda:N".
 Result<std::unique_ptr<Backend>> make_gpu_backend(const BackendOptions& options) {
-  cuda::CudaBackendOptions cuda{.deterministic = options.deterministic};
+  cuda::CudaBackendOptions cuda{.deterministic = options.deterministic, .graphs = options.graphs};
   std::string_view number = std::string_view(options.device).substr(kCuda.size());
   if (!number.empty()) {
     number.remove_prefix(1);

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What compiles the CUDA backend: a CUDA 13 toolkit of the machine, or one assembled below build/ from NVIDIA's
-# own wheels, which need neither a GPU nor a driver. Sourced after scripts/setup.sh, from the repository's root.
+# What compiles the CUDA backend: a CUDA 13 toolkit of the machine, or one assembled below build/ from
+# NVIDIA's own wheels, which need neither a GPU nor a driver. Sourced after scripts/setup.sh, from the
+# repository's root.
 
 cuda_version=13.0
 cuda_assembled=build/cuda-$cuda_version

@@ -130,6 +130,7 @@ struct RawOptions {
                              allowed_headers = "[\"*\"]";
   bool no_prefix_caching = false;
   bool no_async_scheduling = false;
+  bool enforce_eager = false;
 };
 
 void add_server_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
@@ -318,6 +319,12 @@ void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
                  "comparisons).")
       ->capture_default_str()
       ->group(group);
+  app.add_flag("--deterministic", o.backend.deterministic,
+               "On GPUs: an answer's bits depend on no other request. Slower; CPUs do so in any case.")
+      ->group(group);
+  app.add_flag("--enforce-eager", raw.enforce_eager,
+               "On GPUs: issue every operation anew in place of recorded steps. For measurements.")
+      ->group(group);
   app.add_option("--threads", o.backend.threads,
                  "Threads that compute; 0: one per physical core this process may use.")
       ->capture_default_str()
@@ -356,6 +363,7 @@ Status finish(ServeOptions& o, const RawOptions& raw) {
   finish_limits(o.listen);
   o.engine.enable_prefix_caching = !raw.no_prefix_caching;
   o.engine.async_scheduling = !raw.no_async_scheduling;
+  o.backend.graphs = !raw.enforce_eager;
   if (!raw.download_dir.empty()) {
     o.repository.cache_directory = raw.download_dir;
     o.repository.download_directory = raw.download_dir;

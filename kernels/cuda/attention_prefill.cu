@@ -34,7 +34,7 @@ template <class Stored, int D>
 struct PrefillShared {
   static constexpr int kRows = prefill_tile_rows(D);
   static constexpr int kRowTiles = kRows / (16 * kWarps);  // of a warp
-  static constexpr int kKeys = D > 128 ? 32 : 64;
+  static constexpr int kKeys = D > 128 || (D > 96 && sizeof(Stored) == 1) ? 32 : 64;  // as registers allow
   static constexpr int kSlices = kKeys / kSliceKeys;
   static constexpr int kStageBytes = kSlices * Slice<Stored, D>::kBytes;
   static constexpr int kQueriesAt = 2 * kStageBytes;

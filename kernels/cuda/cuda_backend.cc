@@ -92,6 +92,7 @@ class CudaBackend final : public Backend {
   // ---- a step ----
 
   const StepBatch& stage(const StepBatch& batch) override {
+    here();
     host_ = batch;
     planned_ = false;
     return stage_.stage(batch, 0, sampler_.latest_ids());
@@ -102,6 +103,7 @@ class CudaBackend final : public Backend {
                              ? padded_rows(batch.sequences(), most_sequences)
                              : 0;
     if (rows == 0) return forward(stage(batch));
+    here();
     host_ = batch;
     const StepBatch& staged = stage_.stage(batch, rows, sampler_.latest_ids());
     plan(rows);
@@ -189,6 +191,9 @@ class CudaBackend final : public Backend {
   void synchronize() override { cuda::synchronize(stream_); }
 
  private:
+  // The step's thread need not be the one that loaded the model.
+  void here() { SLUICE_CHECK(use_device(options_.device).ok()); }
+
   static PagedCache paged(const KvView& cache) {
     SLUICE_CHECK(cache.layout.order == KvOrder::kRows);
     return {cache.keys,

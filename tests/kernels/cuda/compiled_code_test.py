@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""What the compiler made of the kernels: nothing spilled from registers to memory, and the instructions there that
-the kernels were written for. Reads the machine code of each architecture;
-needs no GPU.
+"""What the compiler made of the kernels: nothing spilled from registers to memory, and the instructions there
+that the kernels were written for. Reads the machine code of each architecture; needs no GPU.
 
     compiled_code_test.py --cuobjdump PROGRAM LIBRARY
 """
@@ -90,9 +89,8 @@ def main():
                 if not re.search(instruction, text):
                     faults.append(f"{architecture} {kernel}: no {what} ({instruction})")
     registers = collections.Counter(use["REG"] for use in used.values())
-    print(
-        f"{len(used)} kernels for {', '.join(sorted(architectures))}; registers {min(registers)} to {max(registers)}"
-    )
+    span = f"registers {min(registers)} to {max(registers)}"
+    print(f"{len(used)} kernels for {', '.join(sorted(architectures))}; {span}")
     print("\n".join(faults) or "all as it was written")
     return 1 if faults else 0
 
