@@ -74,7 +74,7 @@ struct World {
     core.wait();
     now += std::chrono::milliseconds(10);
     core.complete(now, 0.01);
-    core.publish();
+    core.publish(now);
   }
 
   std::shared_ptr<CountingSink> sink = std::make_shared<CountingSink>();
@@ -84,7 +84,13 @@ struct World {
   uint64_t next_token = 0;
 };
 
+class DeafListener : public KvEventListener {
+ public:
+  void events_ready() noexcept override {}
+};
+
 // Every sequence ends and another comes, a few in each step: prompts, prefix cache and evictions take part.
+// With readers: of the events, who read them in the same thread.
 void step_with_arrivals(benchmark::State& state) {
   const auto sequences = static_cast<int>(state.range(0));
   World world(sequences);
@@ -93,10 +99,27 @@ void step_with_arrivals(benchmark::State& state) {
     world.step();
     for (int ended = world.sink->take_ended(); ended > 0; --ended) world.add(kAnswer);
   }
+  std::vector<std::unique_ptr<KvEventReader>> readers;
+  for (int64_t i = 0; i < state.range(1); ++i) {
+    auto opened = world.core.events().open(std::nullopt, std::make_shared<DeafListener>());
+    readers.push_back(std::move(opened->reader));
+    world.core.attach_reader(std::move(opened->cursor));
+  }
+  std::vector<KvEvent> events;
+  uint64_t told = 0;
   for (auto _ : state) {
     world.step();
     for (int ended = world.sink->take_ended(); ended > 0; --ended) world.add(kAnswer);
+    for (const auto& reader : readers) {
+      do {
+        events.clear();
+        reader->read(events);
+        told += events.size();
+      } while (!events.empty());
+    }
   }
+  if (!readers.empty())
+    state.counters["events"] = static_cast<double>(told) / static_cast<double>(state.iterations());
 }
 
 // Decoding alone, in the middle of long answers.
@@ -118,7 +141,14 @@ void decode_step(benchmark::State& state) {
 }
 
 BENCHMARK(decode_step)->Arg(1)->Arg(64)->Arg(256)->Arg(1024)->Unit(benchmark::kMicrosecond);
-BENCHMARK(step_with_arrivals)->Arg(64)->Arg(256)->Arg(1024)->Unit(benchmark::kMicrosecond);
+BENCHMARK(step_with_arrivals)
+    ->ArgNames({"sequences", "readers"})
+    ->Args({64, 0})
+    ->Args({256, 0})
+    ->Args({1024, 0})
+    ->Args({256, 1})
+    ->Args({256, 4})
+    ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace sluice

@@ -28,6 +28,10 @@ BatchLimits batch_limits(const EngineOptions& o, const RunnerFacts& facts) {
           .block_tokens = facts.block_tokens};
 }
 
+KvEventFeed::Name name_of(const Sequence& s) {
+  return {s.request.name, s.request.choice};
+}
+
 bool contains(const std::vector<int32_t>& ids, int32_t id) {
   return std::ranges::find(ids, id) != ids.end();
 }
@@ -53,12 +57,15 @@ void Outbox::post() {
   used_ = 0;
 }
 
-EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner, BlockHash hash)
+EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner, BlockHash hash,
+                       uint64_t epoch)
     : options_(options),
       runner_(std::move(runner)),
       eos_ids_(runner_->facts().eos_ids),
+      events_(epoch),
       scheduler_(scheduler_options(options, runner_->facts(), hash)),
-      pacer_(options.target_decode_latency_ms, options.max_num_batched_tokens, options.block_size) {
+      pacer_(options.target_decode_latency_ms, options.max_num_batched_tokens, options.block_size),
+      rates_(options.max_num_batched_tokens) {
   const int steps = options.async_scheduling ? runner_->facts().steps_in_flight : 1;
   for (int i = 0; i < steps; ++i)
     flights_.push_back(std::make_unique<Flight>(batch_limits(options, runner_->facts())));
@@ -69,7 +76,7 @@ void EngineCore::add(RequestId id, Request request) {
   auto s = std::make_unique<Sequence>();
   s->id = id;
   s->tokens = std::move(request.prompt);
-  s->prompt_length = s->length();
+  s->prompt_length = s->length() - request.generated_before;
   s->request = std::move(request);
   SamplingParams& sampling = s->request.sampling;
   if (s->request.pooling != Pooling::kNone) {
@@ -89,6 +96,9 @@ void EngineCore::add(RequestId id, Request request) {
     if (s->request.constraint != nullptr && !sampling.allowed_token_ids.empty())
       s->allowed_always = s->allowed_mask;
   }
+  const auto output = s->output();
+  for (size_t i = 0; i < output.size(); ++i)
+    s->thinking.next(s->request.thinking, output.first(i), output[i]);
   scheduler_.add(*s);
   live_.emplace(id, std::move(s));
 }
@@ -124,7 +134,9 @@ bool EngineCore::launch_one(Clock::time_point now) {
   }
   for (const PlanItem& item : plan.items) {
     Sequence& s = *item.sequence;
-    if (s.first_scheduled == Clock::time_point{}) s.first_scheduled = now;
+    if (s.first_scheduled != Clock::time_point{}) continue;
+    s.first_scheduled = now;
+    tell_admission(s);
   }
   ++in_flight_;
   Flight& flight = newest();
@@ -168,6 +180,7 @@ void EngineCore::complete(Clock::time_point now, double step_seconds) {
   oldest_ = (oldest_ + 1) % flights_.size();
   --in_flight_;
   pacer_.step_took(step_seconds, flight.prefill_tokens, flight.decode_sequences);
+  rates_.step_took(step_seconds, flight.prefill_tokens);
   step_tokens_ = flight.tokens;
   last_step_ = now;
   ++steps_;
@@ -214,8 +227,11 @@ void EngineCore::append_token(Sequence& s, const SampledToken& sampled, Clock::t
   SampledToken token = sampled;
   token.id = s.thinking.next(s.request.thinking, s.output(), sampled.id);
   if (token.id != sampled.id) token.logprob = 0;  // it was certain
-  const bool first = s.generated() == 0;
-  if (first) s.first_token = now;
+  const bool first = s.generated() == s.request.generated_before;
+  if (first) {
+    s.first_token = now;
+    events_.prefilled(name_of(s));
+  }
   const int32_t id = token.id;
   s.tokens.push_back(id);
   const bool as_chosen = id == sampled.id;
@@ -260,7 +276,7 @@ TokenEvent EngineCore::event_of(const Sequence& s) const {
   event.id = s.id;
   event.tag = s.request.tag;
   event.prompt_tokens = s.prompt_length;
-  event.cached_tokens = s.cached_tokens;
+  event.cached_tokens = std::min(s.cached_tokens, s.prompt_length);
   event.completion_tokens = s.generated();
   event.first_scheduled = s.first_scheduled;
   event.first_token = s.first_token;
@@ -274,8 +290,47 @@ void EngineCore::finish(Sequence& s, TokenEvent event, FinishReason reason, Cloc
   ++ended_;
   scheduler_.remove(s);
   for (size_t i = 0; i < in_flight_; ++i) flights_[(oldest_ + i) % flights_.size()]->batch.drop(s);
+  events_.finished(name_of(s), reason, s.generated());
   outbox_.add(s.request.sink, std::move(event));
   live_.erase(s.id);  // and with it `s`
+}
+
+void EngineCore::tell_admission(const Sequence& s) {
+  if (!events_.on()) return;
+  const Scheduler::PromptBlocks blocks = scheduler_.prompt_blocks(s);
+  events_.admitted(
+      name_of(s),
+      {.tokens = s.length(), .cached_tokens = s.cached_tokens, .blocks = blocks.count, .hash = blocks.hash});
+}
+
+void EngineCore::attach_reader(std::shared_ptr<KvEventCursor> cursor) {
+  scheduler_.estimate_waiting();
+  events_.attach(std::move(cursor), scheduler_.cache());
+}
+
+void EngineCore::publish(Clock::time_point now) {
+  outbox_.post();
+  if (!events_.on()) return;
+  const bool moved = std::exchange(told_steps_, steps_) != steps_;
+  if (events_.load_due(now, moved)) events_.load(load(), now);
+  events_.publish(scheduler_.cache());
+}
+
+KvLoad EngineCore::load() const {
+  const SchedulerCounts& counts = scheduler_.counts();
+  const BlockPool& pool = scheduler_.pool();
+  KvLoad load;
+  load.running = static_cast<int32_t>(scheduler_.running().size());
+  load.waiting = static_cast<int32_t>(scheduler_.waiting_count());
+  load.waiting_uncached_tokens = counts.waiting_uncached_tokens;
+  for (const Sequence* s : scheduler_.running())
+    if (s->uncomputed() > 1) load.prefilling_tokens += s->uncomputed();
+  load.kv_blocks_total = pool.block_count();
+  load.kv_blocks_used = pool.used_count();
+  load.kv_blocks_cached = pool.cached_free_count();
+  load.prefill_tokens_per_s = rates_.prefill_tokens_per_s();
+  load.decode_step_s = rates_.decode_step_s();
+  return load;
 }
 
 EngineStats EngineCore::stats() const {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/batch.h"
+#include "engine/kv_events.h"
 #include "engine/mask_crew.h"
 #include "engine/model_runner.h"
 #include "engine/options.h"
@@ -22,6 +23,7 @@
 #include "engine/scheduler.h"
 #include "engine/stats.h"
 #include "engine/step_pacer.h"
+#include "engine/step_rates.h"
 
 namespace sluice {
 
@@ -43,7 +45,8 @@ class Outbox {
 class EngineCore {
  public:
   // `options` are complete and checked against the runner's facts.
-  EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner, BlockHash hash = block_hash);
+  EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner> runner, BlockHash hash = block_hash,
+             uint64_t epoch = 0);
 
   // `request` has passed check(); `id` was never used before.
   void add(RequestId id, Request request);
@@ -59,14 +62,20 @@ class EngineCore {
   // Appends its tokens and ends what is finished. `step_seconds`: what it cost, for the pacer. Requests may
   // be added or cancelled at any time but between wait() and this.
   void complete(Clock::time_point now, double step_seconds);
-  // Posts what happened since the last call.
-  void publish() { outbox_.post(); }
+  // Posts what happened since the last call, to the requests' sinks and to those who read events.
+  void publish(Clock::time_point now);
 
+  // Opened on any thread; taken up here.
+  KvEventFeed& events() { return events_; }
+  void attach_reader(std::shared_ptr<KvEventCursor> cursor);
+
+  size_t in_flight() const { return in_flight_; }  // steps
   int64_t live() const { return static_cast<int64_t>(live_.size()); }
   int64_t waiting_prompt_tokens() const { return scheduler_.counts().waiting_prompt_tokens; }
   uint64_t ended() const { return ended_; }         // requests, since the start
   int step_tokens() const { return step_tokens_; }  // of the last step
   EngineStats stats() const;
+  KvLoad load() const;
   const Scheduler& scheduler() const { return scheduler_; }
   template <class F>
   void for_each_live(F&& visit) const {
@@ -84,6 +93,7 @@ class EngineCore {
   bool launch_one(Clock::time_point now);
   void start_masks(const Flight& flight);
   void sample(Flight& flight);
+  void tell_admission(const Sequence& sequence);
   void take_hidden(const Batch::Pooled& pooled, std::span<const float> rows, Clock::time_point now);
   void append_token(Sequence& sequence, const SampledToken& token, Clock::time_point now);
   FinishReason judge(const Sequence& sequence, int32_t token) const;
@@ -94,10 +104,12 @@ class EngineCore {
   const EngineOptions options_;
   std::unique_ptr<ModelRunner> runner_;
   const std::vector<int32_t> eos_ids_;
+  KvEventFeed events_;  // before the cache that tells it
   Scheduler scheduler_;
   std::vector<std::unique_ptr<Flight>> flights_;  // a ring
   size_t oldest_ = 0, in_flight_ = 0;
   StepPacer pacer_;
+  StepRates rates_;
   Outbox outbox_;
   std::unordered_map<RequestId, std::unique_ptr<Sequence>> live_;
   bool waited_ = false;
@@ -106,6 +118,7 @@ class EngineCore {
   MaskCrew masks_;
   int step_tokens_ = 0;
   uint64_t steps_ = 0;
+  uint64_t told_steps_ = 0;  // when events were last published
   uint64_t generation_tokens_ = 0;
   uint64_t ended_ = 0;
   std::array<uint64_t, 6> finished_{};

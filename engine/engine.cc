@@ -9,6 +9,7 @@
 #include <atomic>
 #include <deque>
 #include <mutex>
+#include <random>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -31,7 +32,16 @@ struct Submission {
 struct Cancellation {
   RequestId id;
 };
-using Message = std::variant<Submission, Cancellation>;
+struct Reading {
+  std::shared_ptr<KvEventCursor> cursor;
+};
+struct EndReadings {};
+using Message = std::variant<Submission, Cancellation, Reading, EndReadings>;
+
+uint64_t random_epoch() {
+  std::random_device random;
+  return uint64_t{random()} << 32 | random();
+}
 
 class LoopEngine final : public Engine {
  public:
@@ -39,7 +49,7 @@ class LoopEngine final : public Engine {
       : options_(options),
         facts_(runner->facts()),
         max_live_(int64_t{options.max_num_seqs} + options.max_num_queued_reqs),
-        core_(options, std::move(runner)),
+        core_(options, std::move(runner), block_hash, random_epoch()),
         inbox_(SIZE_MAX),  // submissions are bounded by their places, cancellations by the handles there are
         stats_(core_.stats()) {
     show_progress();
@@ -60,7 +70,12 @@ class LoopEngine final : public Engine {
   const EngineOptions& options() const override { return options_; }
   std::vector<int32_t> take_step_tokens() override;
   bool makes_progress(std::chrono::milliseconds stall) const override;
-  void begin_drain() override { draining_ = true; }
+  Result<std::unique_ptr<KvEventReader>> read_events(std::optional<KvEventPlace> from,
+                                                     std::shared_ptr<KvEventListener> listener) override;
+  void begin_drain() override {
+    draining_ = true;
+    inbox_.push_unbounded(EndReadings{});
+  }
   bool idle() const override { return unheard_ == 0; }
 
  private:
@@ -71,6 +86,7 @@ class LoopEngine final : public Engine {
   void run();
   void take_messages();
   bool run_step();
+  std::chrono::milliseconds patience();
   void publish(bool step_ended);
   void show_progress() { progress_ = Clock::now().time_since_epoch().count(); }
 
@@ -80,8 +96,9 @@ class LoopEngine final : public Engine {
 
   EngineCore core_;  // engine thread
   Inbox<Message> inbox_;
-  std::vector<Message> messages_;  // engine thread
-  uint64_t published_ended_ = 0;   // engine thread
+  std::vector<Message> messages_;    // engine thread
+  uint64_t published_ended_ = 0;     // engine thread
+  Clock::time_point last_step_end_;  // engine thread
   RetryEstimate retry_;
 
   std::atomic<RequestId> last_id_ = 0;
@@ -176,11 +193,17 @@ void LoopEngine::run() {
     take_messages();
     if (run_step()) continue;
     show_progress();
-    inbox_.wait_for(std::chrono::seconds(60));  // nothing is live: only a message changes anything
+    inbox_.wait_for(patience());
   }
   take_messages();
   core_.end_all(FinishReason::kCancelled, Clock::now());
   publish(false);
+}
+
+// Nothing is live: only a message changes anything. But those who read events are to hear of the last change.
+std::chrono::milliseconds LoopEngine::patience() {
+  if (core_.events().takes_snapshot()) return std::chrono::milliseconds(0);
+  return core_.events().load_waits() ? KvEventFeed::kLoadInterval : std::chrono::seconds(60);
 }
 
 void LoopEngine::take_messages() {
@@ -192,21 +215,27 @@ void LoopEngine::take_messages() {
       // Grows before the other shrinks: refuse rather too early than too late.
       waiting_tokens_ = core_.waiting_prompt_tokens();
       submitted_tokens_ -= prompt_tokens;
-    } else {
-      core_.end(std::get<Cancellation>(message).id, FinishReason::kCancelled, Clock::now());
+    } else if (auto* cancellation = std::get_if<Cancellation>(&message)) {
+      core_.end(cancellation->id, FinishReason::kCancelled, Clock::now());
+    } else if (auto* reading = std::get_if<Reading>(&message)) {
+      core_.attach_reader(std::move(reading->cursor));
+    } else if (std::holds_alternative<EndReadings>(message)) {
+      core_.events().close();
     }
   }
   messages_.clear();
 }
 
 bool LoopEngine::run_step() {
-  const auto start = Clock::now();
-  const bool launched = core_.launch(start);
+  const auto now = Clock::now();
+  // A step that was launched behind another begins when that one ends.
+  const auto start = core_.in_flight() > 0 ? last_step_end_ : now;
+  const bool launched = core_.launch(now);
   if (launched) {
     waiting_tokens_ = core_.waiting_prompt_tokens();  // what was admitted waits no more
     core_.wait();
-    const auto end = Clock::now();
-    core_.complete(end, std::chrono::duration<double>(end - start).count());
+    last_step_end_ = Clock::now();
+    core_.complete(last_step_end_, std::chrono::duration<double>(last_step_end_ - start).count());
     show_progress();
   }
   publish(launched);
@@ -228,8 +257,15 @@ void LoopEngine::publish(bool step_ended) {
     live_ -= ended;
   }
   retry_.observe(core_.ended(), Clock::now());
-  core_.publish();
+  core_.publish(Clock::now());
   unheard_ -= ended;
+}
+
+Result<std::unique_ptr<KvEventReader>> LoopEngine::read_events(std::optional<KvEventPlace> from,
+                                                               std::shared_ptr<KvEventListener> listener) {
+  SLUICE_ASSIGN(KvEventFeed::Opened opened, core_.events().open(from, std::move(listener)));
+  inbox_.push_unbounded(Reading{std::move(opened.cursor)});
+  return std::move(opened.reader);
 }
 
 Status check_against(const EngineOptions& o, const RunnerFacts& facts) {

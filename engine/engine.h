@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/kv_events.h"
 #include "engine/model_runner.h"
 #include "engine/options.h"
 #include "engine/request.h"
@@ -59,7 +60,12 @@ class Engine {
   // False when there has been work for `stall` and no step has ended: the loop hangs.
   virtual bool makes_progress(std::chrono::milliseconds stall) const = 0;
 
-  // Refuses new requests from now on; running and waiting ones go on.
+  // Any thread. What happens from now on, or from event `from` on where it is not forgotten yet; kOverloaded
+  // when there are too many readers, kUnavailable while draining.
+  virtual Result<std::unique_ptr<KvEventReader>> read_events(std::optional<KvEventPlace> from,
+                                                             std::shared_ptr<KvEventListener> listener) = 0;
+
+  // Refuses new requests from now on; running and waiting ones go on. Readers of events come to their end.
   virtual void begin_drain() = 0;
   virtual bool idle() const = 0;  // nothing is running or waiting, and every event has been posted
 

@@ -88,13 +88,19 @@ class EventSink {
 
 struct Request {
   std::vector<int32_t> prompt;  // >= 1 token
-  SamplingParams sampling;      // not read when pooled
+  // > 0: the last so many tokens of `prompt` are the beginning of the answer, generated elsewhere under the
+  // same parameters. The answer goes on as if it had been generated here: draws, penalties, bounds,
+  // constraint and counts.
+  int32_t generated_before = 0;
+  SamplingParams sampling;  // not read when pooled
   ThinkingBudget thinking;
   Pooling pooling = Pooling::kNone;
   int priority = 0;                             // lower first, with --scheduling-policy priority
   std::shared_ptr<TokenConstraint> constraint;  // or null; its EOS ends the answer whatever ignore_eos says
   uint64_t cache_salt = 0;                      // prefixes are shared only between equal salts
   uint64_t tag = 0;
+  std::string name;    // the x-request-id: what events (engine/kv_events) call it; at most 128 bytes of it
+  int32_t choice = 0;  // which of that request's prompts and choices
   Clock::time_point arrival = Clock::now();
   Clock::time_point deadline = Clock::time_point::max();
   std::shared_ptr<EventSink> sink;

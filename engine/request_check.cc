@@ -70,7 +70,14 @@ Status check_sampling(const SamplingParams& p, const RunnerFacts& facts) {
 Status check(const Request& request, const EngineOptions& options, const RunnerFacts& facts) {
   if (request.prompt.empty())
     return invalid_argument("prompt", "The prompt is empty; it needs at least one token.");
-  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t prompt = static_cast<int64_t>(request.prompt.size()) - request.generated_before;
+  if (request.generated_before < 0 || prompt < 1)
+    return invalid_argument("prompt", "The prompt is empty but for what was generated before.");
+  if (request.generated_before > 0 && request.generated_before >= request.sampling.max_tokens) {
+    return invalid_argument(
+        "continue_tokens", sentence("The answer is complete: it has ", request.generated_before,
+                                    " tokens already, and max_tokens is ", request.sampling.max_tokens, "."));
+  }
   const bool pooled = request.pooling != Pooling::kNone;
   const int64_t answer = pooled ? 1 : request.sampling.max_tokens;
   if (pooled && prompt > options.max_model_len) {

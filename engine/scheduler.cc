@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/check.h"
 
@@ -42,6 +43,7 @@ void Scheduler::add(Sequence& s) {
   s.chain = PrefixCache::start(s.request.cache_salt);
   waiting_.insert(&s);
   counts_.waiting_prompt_tokens += s.prompt_length;
+  if (estimates_waiting_) estimate(s);
   if (s.request.deadline != Clock::time_point::max()) deadlines_.insert(&s);
 }
 
@@ -49,7 +51,10 @@ void Scheduler::remove(Sequence& s) {
   SLUICE_CHECK(!plan_open_);
   if (s.state == Sequence::State::kWaiting) {
     SLUICE_CHECK_EQ(waiting_.erase(&s), 1U);
-    if (!s.admitted) counts_.waiting_prompt_tokens -= s.prompt_length;
+    if (!s.admitted) {
+      counts_.waiting_prompt_tokens -= s.prompt_length;
+      counts_.waiting_uncached_tokens -= s.uncached_estimate;
+    }
   } else {
     SLUICE_CHECK(s.state == Sequence::State::kRunning);
     const auto at = std::ranges::lower_bound(running_, s.rank, {}, [](const Sequence* r) { return r->rank; });
@@ -200,10 +205,14 @@ bool Scheduler::try_admit(Sequence& s) {
   return true;
 }
 
+bool Scheduler::reads_prefixes(const Sequence& s) const {
+  return options_.prefix_caching && s.request.pooling != Pooling::kMean && s.unscored() == 0;
+}
+
 // The last token is always computed anew: its logits are what the step is for.
 void Scheduler::find_prefix(const Sequence& s, PrefixChain& chain) {
   found_.clear();
-  if (!options_.prefix_caching || s.request.pooling == Pooling::kMean || s.unscored() > 0) return;
+  if (!reads_prefixes(s)) return;
   const int32_t whole_blocks = (s.length() - 1) / options_.block_tokens;
   for (int32_t i = 0; i < whole_blocks; ++i) {
     const int32_t block = cache_.find(chain, block_tokens(s, i));
@@ -212,15 +221,42 @@ void Scheduler::find_prefix(const Sequence& s, PrefixChain& chain) {
   }
 }
 
+void Scheduler::estimate(Sequence& s) {
+  PrefixChain chain = PrefixCache::start(s.request.cache_salt);
+  const int32_t most = reads_prefixes(s) ? (s.length() - 1) / options_.block_tokens : 0;
+  int32_t found = 0;
+  while (found < most && cache_.find(chain, block_tokens(s, found)) != PrefixCache::kNone) ++found;
+  s.uncached_estimate = s.length() - found * options_.block_tokens;
+  counts_.waiting_uncached_tokens += s.uncached_estimate;
+}
+
+void Scheduler::estimate_waiting() {
+  if (std::exchange(estimates_waiting_, true)) return;
+  for (Sequence* s : waiting_) {
+    if (!s->admitted) estimate(*s);
+  }
+}
+
+Scheduler::PromptBlocks Scheduler::prompt_blocks(const Sequence& s) const {
+  const int32_t count = s.length() / options_.block_tokens;
+  if (!options_.prefix_caching || count == 0) return {};
+  SLUICE_CHECK_LE(s.chain.depth, count);
+  uint64_t hash = s.chain.hash;  // behind what the cache knows already
+  for (int32_t i = s.chain.depth; i < count; ++i) hash = options_.hash(hash, block_tokens(s, i));
+  return {count, hash};
+}
+
 void Scheduler::count_admission(Sequence& s) {
   s.admitted = true;
   s.cached_tokens = s.computed;
+  const int32_t cached = std::min(s.cached_tokens, s.prompt_length);
   counts_.waiting_prompt_tokens -= s.prompt_length;
+  counts_.waiting_uncached_tokens -= s.uncached_estimate;
   counts_.prompt_tokens += static_cast<uint64_t>(s.prompt_length);
-  counts_.prompt_tokens_cached += static_cast<uint64_t>(s.cached_tokens);
+  counts_.prompt_tokens_cached += static_cast<uint64_t>(cached);
   if (!options_.prefix_caching) return;
   counts_.prefix_cache_queries += static_cast<uint64_t>(s.prompt_length);
-  counts_.prefix_cache_hits += static_cast<uint64_t>(s.cached_tokens);
+  counts_.prefix_cache_hits += static_cast<uint64_t>(cached);
 }
 
 // As many of the next `count` tokens as there are rows of logits for; at least one: its own row is kept free.

@@ -62,7 +62,9 @@ struct Plan {
 
 struct SchedulerCounts {
   int64_t waiting_prompt_tokens = 0;  // of sequences never admitted yet
-  uint64_t prompt_tokens = 0;         // of admitted ones
+  int64_t waiting_uncached_tokens =
+      0;                       // those not in the cache when they came; not counted before estimate_waiting
+  uint64_t prompt_tokens = 0;  // of admitted ones
   uint64_t prompt_tokens_cached = 0;
   uint64_t prefix_cache_queries = 0;
   uint64_t prefix_cache_hits = 0;
@@ -97,6 +99,17 @@ class Scheduler {
   const SchedulerCounts& counts() const { return counts_; }
   const BlockPool& pool() const { return pool_; }
   const PrefixCache& cache() const { return cache_; }
+  PrefixCache& cache() { return cache_; }
+
+  // Counts waiting_uncached_tokens from now on: a look into the cache for each sequence that comes.
+  void estimate_waiting();
+  // How many whole blocks the known tokens have, and the hash of the last; {0, 0} without prefix caching.
+  // After the sequence's first admission, and before a token of its answer is computed.
+  struct PromptBlocks {
+    int32_t count = 0;
+    uint64_t hash = 0;
+  };
+  PromptBlocks prompt_blocks(const Sequence& sequence) const;
 
  private:
   struct ByRank {
@@ -119,6 +132,8 @@ class Scheduler {
   void admit_waiting(int& prefill_left);
   bool try_admit(Sequence& sequence);
   void find_prefix(const Sequence& sequence, PrefixChain& chain);
+  bool reads_prefixes(const Sequence& sequence) const;
+  void estimate(Sequence& sequence);
   void count_admission(Sequence& sequence);
   void schedule(Sequence& sequence, int32_t count);
   int32_t within_rows(const Sequence& sequence, int32_t count) const;
@@ -146,6 +161,7 @@ class Scheduler {
   std::vector<Duplicate> duplicates_;
   std::vector<int32_t> found_;  // the prefix blocks of the sequence being admitted
   SchedulerCounts counts_;
+  bool estimates_waiting_ = false;
 };
 
 }  // namespace sluice

@@ -48,7 +48,8 @@ struct Sequence {
   int preemptions = 0;
   int32_t scored = 0;     // with prompt_logprobs: so many prompt tokens' successors are scored or launched
   bool admitted = false;  // at least once
-  int32_t cached_tokens = 0;  // of the prompt, found at the first admission
+  int32_t cached_tokens = 0;      // found at the first admission
+  int32_t uncached_estimate = 0;  // not found when it came; 0 where nobody asks
 
   std::vector<uint32_t> allowed_mask;    // of the next token; empty: all may come
   std::vector<uint32_t> allowed_always;  // with a constraint and allowed_token_ids: the latter's

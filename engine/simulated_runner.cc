@@ -28,7 +28,8 @@ int32_t draw(const SimulatedRunnerOptions& options, uint64_t digest, const Sampl
   if (row.temperature >= 1e-5F) digest = hash_combine(hash_combine(digest, row.seed), row.draw_index);
   const uint64_t bits = hash_combine(digest, 1);
   const auto& eos = options.facts.eos_ids;
-  auto token = static_cast<int32_t>(bits % vocabulary);
+  const auto& words = options.answer_ids;
+  auto token = words.empty() ? static_cast<int32_t>(bits % vocabulary) : words[bits % words.size()];
   if (options.mean_answer_tokens > 0 && !eos.empty()) {
     if (hash_combine(digest, 2) % static_cast<uint64_t>(options.mean_answer_tokens) == 0) token = eos.front();
   } else {
@@ -70,8 +71,9 @@ void append_hidden(uint64_t digest, int width, std::vector<float>& out) {
 
 SimulatedRunner::SimulatedRunner(SimulatedRunnerOptions options)
     : options_(std::move(options)),
-      digests_(static_cast<size_t>(options_.facts.block_count * options_.facts.block_tokens)),
-      stored_(digests_.size(), -1),
+      slots_(static_cast<size_t>(options_.facts.block_count * options_.facts.block_tokens)),
+      digests_(std::make_unique_for_overwrite<uint64_t[]>(slots_)),
+      stored_(options_.check_whole_context ? slots_ : 0, -1),
       steps_(static_cast<size_t>(options_.facts.steps_in_flight)) {
   SLUICE_CHECK_LT(0, options_.facts.vocabulary);
 }
@@ -132,7 +134,7 @@ void SimulatedRunner::store(const StepBatch& batch) {
     for (int32_t t = begin; t < end; ++t) {
       const int32_t position = batch.positions[static_cast<size_t>(t)];
       const auto slot = static_cast<size_t>(batch.slots[static_cast<size_t>(t)]);
-      SLUICE_CHECK_LT(slot, digests_.size());
+      SLUICE_CHECK_LT(slot, slots_);
       SLUICE_CHECK_EQ(position, batch.context_lengths[static_cast<size_t>(s)] - (end - t));
       uint64_t before = kEmptyPrefix;
       if (position > 0) {
@@ -143,8 +145,9 @@ void SimulatedRunner::store(const StepBatch& batch) {
       }
       const int32_t token = batch.token_ids[static_cast<size_t>(t)];
       if (token < 0) SLUICE_CHECK_LT(static_cast<size_t>(~token), latest_.size());
-      stored_[slot] = token < 0 ? latest_[static_cast<size_t>(~token)] : token;
-      digests_[slot] = extend(before, stored_[slot]);
+      const int32_t known = token < 0 ? latest_[static_cast<size_t>(~token)] : token;
+      digests_[slot] = extend(before, known);
+      if (!stored_.empty()) stored_[slot] = known;
     }
   }
 }
@@ -165,9 +168,14 @@ double SimulatedRunner::cost_of(const StepBatch& batch) const {
   double seconds = options_.cost.step_seconds;
   for (size_t s = 0; s < batch.context_lengths.size(); ++s) {
     const int32_t tokens = batch.query_start[s + 1] - batch.query_start[s];
-    seconds +=
-        tokens > 1 ? options_.cost.prefill_token_seconds * tokens : options_.cost.decode_sequence_seconds;
-    seconds += options_.cost.context_token_seconds * batch.context_lengths[s];
+    const int32_t context = batch.context_lengths[s];
+    if (tokens > 1) {
+      seconds += options_.cost.prefill_token_seconds * tokens;
+      seconds += options_.cost.prefill_pair_seconds * tokens * (context - tokens / 2.0);
+    } else {
+      seconds += options_.cost.decode_sequence_seconds;
+    }
+    seconds += options_.cost.context_token_seconds * context;
   }
   return seconds;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -17,12 +18,15 @@
 namespace sluice {
 
 // Seconds a step takes: step + prefill_token * (tokens of sequences with more than one) + decode_sequence *
-// (sequences with one) + context_token * (tokens of context of all sequences).
+// (sequences with one) + context_token * (tokens of context of all sequences) + prefill_pair * (pairs of a
+// token of a sequence with more than one and a token before it: the part of a prompt's attention that grows
+// with its square).
 struct StepCost {
   double step_seconds = 0;
   double prefill_token_seconds = 0;
   double decode_sequence_seconds = 0;
   double context_token_seconds = 0;
+  double prefill_pair_seconds = 0;
 };
 
 struct SimulatedRunnerOptions {
@@ -33,6 +37,7 @@ struct SimulatedRunnerOptions {
   bool check_whole_context =
       false;                   // walk every context through its block table in every step: slow, finds more
   int mean_answer_tokens = 0;  // > 0: about one token in so many is the first of facts.eos_ids
+  std::vector<int32_t> answer_ids;  // what answers are made of; empty: the whole vocabulary
 };
 
 class SimulatedRunner : public ModelRunner {
@@ -72,9 +77,11 @@ class SimulatedRunner : public ModelRunner {
   double cost_of(const StepBatch& batch) const;
 
   const SimulatedRunnerOptions options_;
-  std::vector<uint64_t> digests_;  // [N * B] of the prefix up to and with the slot's token
-  std::vector<int32_t> stored_;    // [N * B] the slot's token
-  std::vector<Step> steps_;        // a ring, as many as may be in flight
+  const size_t slots_;                   // N * B
+  std::unique_ptr<uint64_t[]> digests_;  // [slots_] of the prefix up to and with the slot's token; memory
+                                         // that was never written is never touched
+  std::vector<int32_t> stored_;          // [slots_] the slot's token, with check_whole_context
+  std::vector<Step> steps_;              // a ring, as many as may be in flight
   size_t launched_ = 0, sampled_ = 0, collected_ = 0;  // since the start
   std::vector<int32_t> latest_;                        // what the step sampled last chose
   std::vector<float> hidden_;

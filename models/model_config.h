@@ -76,6 +76,7 @@ struct TokenizerSource {
 struct GenerationDefaults {
   std::optional<float> temperature, top_p, min_p, repetition_penalty;
   std::optional<int> top_k;
+  std::optional<int> max_tokens;  // of an answer whose request names none; absent: the rest of the context
 };
 
 }  // namespace sluice

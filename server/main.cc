@@ -177,7 +177,8 @@ Chores chores(ApiFloor& floor, const ServeOptions& options, std::shared_ptr<TlsI
 }
 
 int serve(ServeOptions options, SignalWatch& signals) {
-  log::info("sluice {} serves {}", kVersion, log::safe(options.model));
+  log::info("sluice {} serves {}", kVersion,
+            log::safe(options.model.empty() ? "a simulation" : options.model));
   log::info("{}", describe(options));
   raise_descriptor_limit();
   ApiOptions api;

@@ -8,14 +8,17 @@
 #include <fstream>
 #include <future>
 #include <sstream>
+#include <thread>
 
 #include "base/log.h"
 #include "engine/device_runner.h"
+#include "engine/simulated_runner.h"
 #include "models/model.h"
 #include "models/model_files.h"
 #include "server/api/text_shield.h"
 #include "server/net/http_fetcher.h"
 #include "server/progress.h"
+#include "server/text/simulated_tokenizer.h"
 #include "server/version.h"
 
 namespace sluice {
@@ -25,6 +28,7 @@ namespace {
 // of more bytes than this per token of context cannot fit and need not be encoded to know it.
 constexpr size_t kMaxBytesPerToken = 256;
 constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
+constexpr int kSimulatedWidth = 256;  // of a simulated embedding
 
 struct Text {
   std::shared_ptr<const Tokenizer> tokenizer;
@@ -46,11 +50,16 @@ Result<std::string> read_template(const std::string& path) {
   return out;
 }
 
-Result<Text> load_text(const TokenizerSource& source, const ServeOptions& options) {
+// `tokenizer` null: the source's own.
+Result<Text> load_text(const TokenizerSource& source, const ServeOptions& options,
+                       std::shared_ptr<const Tokenizer> tokenizer = nullptr) {
   Text text;
   SLUICE_ASSIGN(DialogueFormat format,
                 dialogue_format(options.tool_call_parser, options.reasoning_parser, source.chat_template));
-  SLUICE_ASSIGN(text.tokenizer, Tokenizer::load(source));
+  text.tokenizer = std::move(tokenizer);
+  if (text.tokenizer == nullptr) {
+    SLUICE_ASSIGN(text.tokenizer, Tokenizer::load(source));
+  }
   SLUICE_ASSIGN(text.chat_template, ChatTemplate::compile(source));
   log::info("tool calls: {}, reasoning: {}", format.call_parser, format.reasoning_parser);
   text.dialogue = Dialogue::of(std::move(format), *text.tokenizer);
@@ -107,11 +116,13 @@ Result<Computing> start_engine(const ServeOptions& options, const ModelFiles& fi
 
 std::vector<ModelCard> make_cards(const ServeOptions& options, int max_model_len) {
   std::vector<std::string> names = options.served_model_names;
-  if (names.empty()) names.push_back(default_model_name(options.model));
+  const std::string root =
+      options.model.empty() ? "simulated-" + options.simulation->name : default_model_name(options.model);
+  if (names.empty()) names.push_back(root);
   std::vector<ModelCard> cards;
   for (std::string& name : names) {
     ModelCard card;
-    card.root = default_model_name(options.model);
+    card.root = root;
     card.id = std::move(name);
     card.created_s = std::time(nullptr);
     card.max_model_len = max_model_len;
@@ -130,6 +141,88 @@ std::shared_ptr<ModelMetrics> make_metrics(const ModelService& service, Metrics&
   options.stats = [engine] { return engine->stats(); };
   options.take_step_tokens = [engine] { return engine->take_step_tokens(); };
   return metrics.add_model(std::move(options));
+}
+
+// What a service is made of, whether it computes or simulates.
+struct Loaded {
+  Computing computing;
+  Text text;
+  std::vector<int32_t> eos_ids;
+  GenerationDefaults defaults;
+  int vocabulary = 0, width = 0;
+};
+
+std::shared_ptr<ModelService> make_service(Loaded loaded, const ServeOptions& options, Metrics& metrics) {
+  auto service = std::make_shared<ModelService>();
+  service->engine = std::move(loaded.computing.engine);
+  service->tokenizer = std::move(loaded.text.tokenizer);
+  service->grammars = std::make_unique<GrammarCache>(service->tokenizer, std::move(loaded.eos_ids));
+  service->chat_template = std::move(loaded.text.chat_template);
+  service->dialect = std::move(loaded.text.dialect);
+  service->dialogue = std::move(loaded.text.dialogue);
+  if (options.generation_config == "auto") service->defaults = loaded.defaults;
+  WireLimits& limits = service->limits;
+  limits = options.limits;
+  limits.embedding_width = loaded.width;
+  service->pooling = options.pooling == "mean" ? Pooling::kMean : Pooling::kLast;
+  limits.vocabulary = loaded.vocabulary;
+  limits.max_model_len = service->engine->options().max_model_len;
+  limits.max_prompt_bytes = static_cast<size_t>(limits.max_model_len) * kMaxBytesPerToken;
+  service->cards = make_cards(options, limits.max_model_len);
+  service->fingerprint = fmt::format("sluice-{}-{}", kVersion, loaded.computing.device);
+  service->metrics = make_metrics(*service, metrics);
+  return service;
+}
+
+// The time that loading weights would take.
+void pass_load_time(double seconds, const std::function<void(double)>& on_progress) {
+  const auto start = Clock::now();
+  for (double passed = 0; passed < seconds;) {
+    on_progress(passed / seconds);
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(0.05, seconds - passed)));
+    passed = std::chrono::duration<double>(Clock::now() - start).count();
+  }
+}
+
+Result<Loaded> load_simulation(const ServeOptions& options, const std::function<void(double)>& on_progress) {
+  const CostModel& model = *options.simulation;
+  TokenizerSource source;
+  Loaded loaded;
+  if (!options.model.empty()) {
+    SLUICE_ASSIGN(const std::string path, find_model(options));
+    SLUICE_ASSIGN(ModelFiles files, open_model_files(path));
+    source = std::move(files.tokenizer);
+  }
+  if (!options.chat_template_file.empty()) {
+    SLUICE_ASSIGN(source.chat_template, read_template(options.chat_template_file));
+  }
+  if (options.model.empty()) source.eos_ids = {kSimulatedEnd};
+  SLUICE_ASSIGN(loaded.text,
+                load_text(source, options, options.model.empty() ? make_simulated_tokenizer() : nullptr));
+  loaded.eos_ids = source.eos_ids;
+  loaded.vocabulary = loaded.text.tokenizer->vocabulary();
+  loaded.width = kSimulatedWidth;
+  if (model.answer_tokens > 0) loaded.defaults.max_tokens = model.answer_tokens;
+
+  SimulatedRunnerOptions runner;
+  runner.facts = {.vocabulary = loaded.vocabulary,
+                  .width = loaded.width,
+                  .block_tokens = options.engine.block_size,
+                  .block_count = model.kv_tokens / options.engine.block_size,
+                  .max_model_len = options.engine.max_model_len,
+                  .max_tokens_per_step = options.engine.max_num_batched_tokens,
+                  .max_sequences = options.engine.max_num_seqs,
+                  .eos_ids = loaded.eos_ids,
+                  .device = "simulated"};
+  runner.cost = model.cost;
+  runner.mean_answer_tokens = model.mean_answer_tokens;
+  runner.answer_ids = readable_tokens(*loaded.text.tokenizer);
+  log::info("simulating {}: no weights, answers that mean nothing", log::safe(model.name));
+  pass_load_time(model.load_seconds, on_progress);
+  loaded.computing.device = runner.facts.device;
+  SLUICE_ASSIGN(loaded.computing.engine,
+                Engine::start(options.engine, std::make_unique<SimulatedRunner>(std::move(runner))));
+  return loaded;
 }
 
 }  // namespace
@@ -151,6 +244,10 @@ std::string default_model_name(const std::string& model) {
 
 Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, Metrics& metrics,
                                                    const std::function<void(double)>& on_progress) {
+  if (options.simulation) {
+    SLUICE_ASSIGN(Loaded simulated, load_simulation(options, on_progress));
+    return make_service(std::move(simulated), options, metrics);
+  }
   SLUICE_ASSIGN(const std::string path, find_model(options));
   SLUICE_ASSIGN(ModelFiles files, open_model_files(path));
   if (!options.chat_template_file.empty()) {
@@ -162,26 +259,13 @@ Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, 
   Result<Text> text = text_later.get();
   if (!computing.ok()) return std::move(computing).error();
   if (!text.ok()) return std::move(text).error();
-
-  auto service = std::make_shared<ModelService>();
-  service->engine = std::move(computing->engine);
-  service->tokenizer = std::move(text->tokenizer);
-  service->grammars = std::make_unique<GrammarCache>(service->tokenizer, files.tokenizer.eos_ids);
-  service->chat_template = std::move(text->chat_template);
-  service->dialect = std::move(text->dialect);
-  service->dialogue = std::move(text->dialogue);
-  if (options.generation_config == "auto") service->defaults = files.generation;
-  WireLimits& limits = service->limits;
-  limits = options.limits;
-  limits.embedding_width = static_cast<int>(files.config.width);
-  service->pooling = options.pooling == "mean" ? Pooling::kMean : Pooling::kLast;
-  limits.vocabulary = files.config.vocabulary;
-  limits.max_model_len = service->engine->options().max_model_len;
-  limits.max_prompt_bytes = static_cast<size_t>(limits.max_model_len) * kMaxBytesPerToken;
-  service->cards = make_cards(options, limits.max_model_len);
-  service->fingerprint = fmt::format("sluice-{}-{}", kVersion, computing->device);
-  service->metrics = make_metrics(*service, metrics);
-  return service;
+  return make_service({.computing = std::move(computing).value(),
+                       .text = std::move(text).value(),
+                       .eos_ids = files.tokenizer.eos_ids,
+                       .defaults = files.generation,
+                       .vocabulary = files.config.vocabulary,
+                       .width = files.config.width},
+                      options, metrics);
 }
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
 // From MODEL on the command line to a ModelService that can answer: found or downloaded, opened, weights
-// packed, KV cache made, engine started. Main thread, once.
+// packed, KV cache made, engine started. With --simulate: a tokenizer, and an engine over a cost model. Main
+// thread, once.
 #pragma once
 
 #include <memory>

@@ -127,7 +127,7 @@ void take_environment(ServeOptions& options, const Environment& environment) {
 struct RawOptions {
   std::string max_model_len, kv_cache_dtype = "auto", kv_cache_memory_bytes, responses_store_bytes = "64MiB",
                              download_dir, allowed_origins = "[]", allowed_methods = "[\"*\"]",
-                             allowed_headers = "[\"*\"]";
+                             allowed_headers = "[\"*\"]", simulate;
   bool no_prefix_caching = false;
   bool no_async_scheduling = false;
   bool enforce_eager = false;
@@ -248,6 +248,32 @@ void add_model_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
       ->group(group);
 }
 
+void add_simulation_flag(CLI::App& app, RawOptions& raw) {
+  app.add_option(
+         "--simulate", raw.simulate,
+         "Serve without weights: a cost model says how long steps take, answers are made of words that mean "
+         "nothing. instant, smg, h100-8b, vllm-program, or a JSON file (docs/simulation.md). A MODEL, where "
+         "one is named, gives its tokenizer and chat template. For tests of what stands in front of servers.")
+      ->group("Model");
+}
+
+// The cost model's own figures, where no flag says otherwise.
+Status take_cost_model(const CLI::App& app, const std::string& name_or_path, ServeOptions& o) {
+  SLUICE_ASSIGN(o.simulation, read_cost_model(name_or_path));
+  const CostModel& model = *o.simulation;
+  const auto take = [&](const char* flag, int& option, int value) {
+    if (app.count(flag) == 0) option = value;
+  };
+  take("--max-model-len", o.engine.max_model_len, model.max_model_len);
+  take("--max-num-seqs", o.engine.max_num_seqs, model.max_num_seqs);
+  take("--max-num-batched-tokens", o.engine.max_num_batched_tokens, model.max_num_batched_tokens);
+  take("--block-size", o.engine.block_size, model.block_size);
+  // Many of these share a machine.
+  take("--io-threads", o.io_threads, 1);
+  take("--tokenizer-threads", o.tokenizer_threads, 1);
+  return {};
+}
+
 void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
   const std::string group = "Engine";
   EngineOptions& e = o.engine;
@@ -348,8 +374,14 @@ void add_log_flags(CLI::App& app, ServeOptions& o) {
       ->group(group);
 }
 
-Status finish(ServeOptions& o, const RawOptions& raw) {
-  if (o.model.find_first_not_of(" \t\r\n") == std::string::npos)
+Status finish(const CLI::App& app, ServeOptions& o, const RawOptions& raw) {
+  if (!raw.simulate.empty()) SLUICE_TRY(take_cost_model(app, raw.simulate, o));
+  if (app.count("MODEL") == 0 && !o.simulation) {
+    return invalid_argument("MODEL",
+                            "MODEL is required: a file, a directory or a name on the Hub; or --simulate "
+                            "COST_MODEL serves without one. Run with --help for more.");
+  }
+  if (app.count("MODEL") > 0 && o.model.find_first_not_of(" \t\r\n") == std::string::npos)
     return invalid_argument("MODEL", "MODEL is empty.");
   SLUICE_ASSIGN(o.engine.kv_cache_dtype, parse_cache_dtype(raw.kv_cache_dtype));
   if (!raw.max_model_len.empty() && raw.max_model_len != "auto") {
@@ -430,10 +462,11 @@ ParsedOptions parse_serve_options(int argc, const char* const* argv, const Envir
   app.footer(kEpilogue);
   app.set_version_flag("--version", std::string("sluice ") + kVersion);
   app.get_formatter()->column_width(34);
-  app.add_option("MODEL", options.model, "The model to serve; see above.")->required();
+  app.add_option("MODEL", options.model, "The model to serve; see above.");
   add_server_flags(app, options, raw);
   add_tls_flags(app, options.tls);
   add_model_flags(app, options, raw);
+  add_simulation_flag(app, raw);
   add_engine_flags(app, options, raw);
   add_limit_flags(app, options.listen, options.limits);
   add_log_flags(app, options);
@@ -446,7 +479,7 @@ ParsedOptions parse_serve_options(int argc, const char* const* argv, const Envir
     parsed.text = out.str() + err.str();
     return parsed;
   }
-  const Status status = finish(options, raw);
+  const Status status = finish(app, options, raw);
   if (!status.ok()) {
     parsed.text = status.error().message + "\n";
     parsed.exit_code = 2;
@@ -465,13 +498,14 @@ std::string describe(const ServeOptions& o) {
       "device={} threads={} "
       "io-threads={} tokenizer-threads={} max-connections={} max-body-bytes={} shutdown-timeout={} "
       "generation-config={} "
-      "api-keys={}",
+      "simulate={} api-keys={}",
       o.listen.host, o.listen.port, o.tls.certfile.empty() ? "off" : "on", or_auto(o.engine.max_model_len),
       o.engine.max_num_seqs, o.engine.max_num_batched_tokens, o.engine.max_num_queued_reqs,
       o.engine.block_size, name_of(o.engine.kv_cache_dtype), or_auto(o.engine.kv_cache_memory_bytes),
       o.engine.enable_prefix_caching ? "on" : "off", o.engine.scheduling_policy, o.backend.device,
       or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads, o.listen.max_connections,
-      o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config, o.api_keys.size());
+      o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config,
+      o.simulation ? o.simulation->name : "off", o.api_keys.size());
 }
 
 }  // namespace sluice

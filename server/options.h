@@ -12,12 +12,14 @@
 #include "models/repository.h"
 #include "server/net/http_client.h"
 #include "server/net/listener.h"
+#include "server/options_simulation.h"
 #include "server/wire/generation_fields.h"
 
 namespace sluice {
 
 struct ServeOptions {
-  std::string model;
+  std::string model;                            // with `simulation` it may be empty: no file is read at all
+  std::optional<CostModel> simulation;          // in place of the model's weights and a device
   std::vector<std::string> served_model_names;  // empty: `model`
   std::vector<std::string> api_keys, admin_api_keys;
   std::string api_key_file;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "server/api/kv_event_stream.h"
 #include "server/api/plans.h"
 #include "server/api/pooled_answer.h"
 #include "server/api/responses_routes.h"
@@ -63,7 +64,8 @@ RouteFunction pooled_route(ApiFloor& floor,
       return nullptr;
     }
     EventSwitch& events = *floor.switches[static_cast<size_t>(exchange.io().index())];
-    auto answer = std::make_shared<PooledAnswer>(exchange, *service, events, request.arrival);
+    auto answer =
+        std::make_shared<PooledAnswer>(exchange, *service, events, request.request_id, request.arrival);
     answer->start(*floor.pool,
                   [service = *service, planner,
                    plan_request = PlanRequest{std::move(request.body), std::move(request.request_id)}] {
@@ -232,6 +234,7 @@ Routes make_api_routes(ApiFloor& floor) {
                             response.body = floor.metrics.expose();
                             return response;
                           }));
+  routes.add(kv_events_route(floor));
   add_description(routes, floor);
   return routes;
 }

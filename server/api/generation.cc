@@ -95,6 +95,10 @@ void Generation::submit_all() {
     if (plan_.parser.active()) choices_[i].parser = std::make_unique<AnswerParser>(plan_.parser);
   }
   const bool cache = service_->engine->options().enable_prefix_caching;
+  if (!plan_.continue_tokens.empty()) {
+    const Status status = replay(choices_.front());
+    if (!status.ok()) return fail(status.error());
+  }
   for (size_t i = 0; i < choices_.size(); ++i) {
     const bool waits = i % n > 0 && cache && plan_.prompts[i / n].ids.size() >= kSharedPromptTokens;
     if (waits) continue;  // until the first choice's first token
@@ -117,6 +121,8 @@ Status Generation::submit(int index) {
     request.prompt = std::move(prompt.ids);  // nobody needs them again
   else
     request.prompt = prompt.ids;
+  request.prompt.insert(request.prompt.end(), plan_.continue_tokens.begin(), plan_.continue_tokens.end());
+  request.generated_before = static_cast<int32_t>(plan_.continue_tokens.size());
   request.sampling = plan_.sampling;
   request.sampling.seed += static_cast<uint64_t>(of_prompt);
   if (grammar_ != nullptr) {
@@ -129,6 +135,8 @@ Status Generation::submit(int index) {
   request.sink = events_.sink();
   choice.tag = events_.open(*this, index);
   request.tag = choice.tag;
+  request.name = request_id_;
+  request.choice = index;
   Result<RequestHandle> handle = service_->engine->submit(std::move(request));
   if (!handle.ok()) {
     Error error = std::move(handle).error();
@@ -256,14 +264,39 @@ void Generation::take_tokens(Choice& choice, const TokenEvent& event) {
   if (last && event.stop_token >= 0 && shown > 0 && !plan_.text.include_stop) --shown;
   size_t taken = 0;
   for (; taken < shown && !choice.text->stopped(); ++taken) {
-    const bool thinking = choice.parser != nullptr && choice.parser->thinking();
-    take_text(choice, choice.text->push(event.tokens[taken].id));
-    if (thinking || (choice.parser != nullptr && choice.parser->thinking())) ++choice.reasoning_tokens;
+    take_token_text(choice, event.tokens[taken].id);
     if (plan_.return_token_ids) choice.token_ids.push_back(event.tokens[taken].id);
     if (plan_.sampling.logprobs >= 0) choice.logprobs.push_back(logprobs_of(event.tokens[taken]));
   }
   if (last && !choice.text->stopped()) take_text(choice, choice.text->finish());
   choice.completion_tokens += static_cast<int>(choice.text->stopped() ? taken : event.tokens.size());
+}
+
+void Generation::take_token_text(Choice& choice, int32_t token) {
+  const bool thinking = choice.parser != nullptr && choice.parser->thinking();
+  take_text(choice, choice.text->push(token));
+  if (thinking || (choice.parser != nullptr && choice.parser->thinking())) ++choice.reasoning_tokens;
+}
+
+// Brings text and parser to where they were when the answer broke off. Its text was told then: what is sent
+// from here on begins behind it, held-back text included. Only tool calls of an answer that is not streamed
+// are told whole.
+Status Generation::replay(Choice& choice) {
+  for (const int32_t token : plan_.continue_tokens) take_token_text(choice, token);
+  if (choice.text->stopped() || (choice.parser != nullptr && choice.parser->full())) {
+    return invalid_argument("continue_tokens",
+                            "The answer has ended within 'continue_tokens': there is nothing to go on with.");
+  }
+  choice.answer.clear();
+  choice.parsed.content.clear();
+  choice.parsed.reasoning.clear();
+  if (plan_.stream) {
+    call_pieces(choice);  // calls that were begun keep their places
+    choice.parsed.clear();
+  }
+  choice.opened = true;
+  choice.completion_tokens = static_cast<int>(plan_.continue_tokens.size());
+  return {};
 }
 
 void Generation::take_text(Choice& choice, std::string_view text) {

@@ -35,10 +35,11 @@ struct GenerationPlan {
   int priority = 0;
   uint64_t cache_salt = 0;
   bool return_token_ids = false;
-  bool prompt_logprobs = false;     // show them by themselves
-  bool echo_logprobs = false;       // and as those of the echoed prompt, before the answer's
-  bool prompt_alone = false;        // the one token that the engine makes at least is not shown
-  std::optional<double> timeout_s;  // since the request's arrival
+  std::vector<int32_t> continue_tokens;  // of the one choice: generated before and told already
+  bool prompt_logprobs = false;          // show them by themselves
+  bool echo_logprobs = false;            // and as those of the echoed prompt, before the answer's
+  bool prompt_alone = false;             // the one token that the engine makes at least is not shown
+  std::optional<double> timeout_s;       // since the request's arrival
   std::unique_ptr<AnswerFormat> format;
   std::optional<GrammarSource> grammar;  // what every choice must match
   AnswerParserOptions parser;            // when active: of the text of every choice
@@ -95,6 +96,8 @@ class Generation final : public Responder,
   void on_tokens(int index, TokenEvent&& event, Clock::time_point now) override;
   void take_tokens(Choice& choice, const TokenEvent& event);
   void take_prompt(Choice& choice, const TokenEvent& event);
+  Status replay(Choice& choice);
+  void take_token_text(Choice& choice, int32_t token);
   void take_text(Choice& choice, std::string_view text);
   std::span<const ToolCallPiece> call_pieces(Choice& choice);
   std::vector<ToolCall> whole_calls(Choice& choice);

@@ -89,13 +89,15 @@ Error context_length_error(size_t prompt_tokens, int max_tokens, int max_model_l
       param};
 }
 
-// max_tokens where the request gave none: the rest of the context.
-Result<int> answer_tokens(const GenerationPlan& plan, std::optional<int> asked, int max_model_len) {
+// max_tokens where the request gave none: the model's default, or the rest of the context.
+Result<int> answer_tokens(const GenerationPlan& plan, std::optional<int> asked, const ModelService& service) {
+  const int max_model_len = service.limits.max_model_len;
   size_t longest = 0;
   for (const auto& prompt : plan.prompts) longest = std::max(longest, prompt.ids.size());
   const auto room = static_cast<int64_t>(max_model_len) - static_cast<int64_t>(longest);
   if (room < 1) return context_length_error(longest, asked.value_or(0), max_model_len, plan.prompt_param);
-  if (!asked) return static_cast<int>(room);
+  if (!asked)
+    return static_cast<int>(std::min<int64_t>(room, service.defaults.max_tokens.value_or(max_model_len)));
   if (*asked > room) return context_length_error(longest, *asked, max_model_len, plan.prompt_param);
   return *asked;
 }
@@ -106,6 +108,7 @@ Result<GenerationPlan> plan_of(const GenerationFields& fields, const ModelServic
   plan.sampling = sampling_of(fields, service);
   SLUICE_TRY(append_bad_words(fields.bad_words, *service.tokenizer, plan.sampling.bad_tokens));
   plan.return_token_ids = fields.return_token_ids;
+  plan.continue_tokens = fields.continue_tokens;
   plan.prompt_logprobs = fields.prompt_logprobs >= 0;
   plan.timeout_s = fields.timeout_s;
   plan.prompt_param = param;
@@ -197,8 +200,7 @@ Result<GenerationPlan> plan_conversation(const ModelService& service, const std:
   plan.short_call_ids = dialogue.short_call_ids;
   plan.text.continues_text = chat.continue_final_message;
   plan.prompts.push_back({std::move(ids), chat.fields.echo ? chat.final_message : ""});
-  SLUICE_ASSIGN(plan.sampling.max_tokens,
-                answer_tokens(plan, chat.fields.max_tokens, service.limits.max_model_len));
+  SLUICE_ASSIGN(plan.sampling.max_tokens, answer_tokens(plan, chat.fields.max_tokens, service));
   return plan;
 }
 
@@ -301,7 +303,7 @@ Result<GenerationPlan> plan_completion(const ModelService& service, const PlanRe
   }
   plan.prompt_alone = fields.max_tokens == 0;
   SLUICE_ASSIGN(plan.sampling.max_tokens,
-                answer_tokens(plan, plan.prompt_alone ? 1 : fields.max_tokens, service.limits.max_model_len));
+                answer_tokens(plan, plan.prompt_alone ? 1 : fields.max_tokens, service));
   plan.format = AnswerFormat::completion(answer_options(fields, service, request, std::move(model)));
   return plan;
 }

@@ -16,8 +16,12 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 }  // namespace
 
 PooledAnswer::PooledAnswer(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events,
-                           Clock::time_point arrival)
-    : exchange_(exchange), service_(std::move(service)), events_(events), arrival_(arrival) {}
+                           std::string request_id, Clock::time_point arrival)
+    : exchange_(exchange),
+      service_(std::move(service)),
+      events_(events),
+      request_id_(std::move(request_id)),
+      arrival_(arrival) {}
 
 PooledAnswer::~PooledAnswer() {
   forget();
@@ -57,6 +61,8 @@ bool PooledAnswer::submit_more() {
     request.sink = events_.sink();
     input.tag = events_.open(*this, static_cast<int>(index));
     request.tag = input.tag;
+    request.name = request_id_;
+    request.choice = static_cast<int32_t>(index);
     Result<RequestHandle> handle = service_->engine->submit(std::move(request));
     if (!handle.ok()) {
       events_.close(input.tag);

@@ -29,7 +29,7 @@ class PooledAnswer final : public Responder,
                            public std::enable_shared_from_this<PooledAnswer> {
  public:
   PooledAnswer(Exchange& exchange, std::shared_ptr<ModelService> service, EventSwitch& events,
-               Clock::time_point arrival);
+               std::string request_id, Clock::time_point arrival);
   ~PooledAnswer() override;
 
   // As Generation::start.
@@ -51,6 +51,7 @@ class PooledAnswer final : public Responder,
   Exchange& exchange_;
   const std::shared_ptr<ModelService> service_;
   EventSwitch& events_;
+  const std::string request_id_;
   const Clock::time_point arrival_;
   PooledPlan plan_;
   std::vector<Input> inputs_;

@@ -1,7 +1,6 @@
 #include "server/api/responses_routes.h"
 
 #include <algorithm>
-#include <charconv>
 #include <ctime>
 
 #include "base/log.h"
@@ -200,24 +199,6 @@ Target target_of(std::string_view rest) {
   target.more = slash < rest.size() ? rest.substr(slash + 1) : std::string_view();
   if (target.shown.starts_with(kPrefix)) target.id = target.shown.substr(kPrefix.size());
   return target;
-}
-
-std::string_view query_value(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const size_t end = std::min(query.find('&'), query.size());
-    const std::string_view pair = query.substr(0, end);
-    if (pair.starts_with(name) && pair.size() > name.size() && pair[name.size()] == '=')
-      return pair.substr(name.size() + 1);
-    query.remove_prefix(std::min(end + 1, query.size()));
-  }
-  return {};
-}
-
-// False: there, and not a whole number within [0, most].
-bool read_number(std::string_view text, int64_t most, int64_t& value) {
-  if (text.empty()) return true;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= most;
 }
 
 HttpResponse list_input(ApiFloor& floor, const Target& target, std::string_view query) {

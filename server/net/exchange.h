@@ -22,6 +22,8 @@ class Exchange {
   // session then destroys the Responder soon; until then writes are dropped.
   virtual bool write(std::string_view bytes) = 0;
   virtual void end() = 0;
+  // Written and not yet on its way: for whoever can wait until the client has read more.
+  virtual size_t unsent_bytes() const { return 0; }
   virtual IoThread& io() = 0;
 };
 

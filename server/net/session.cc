@@ -87,6 +87,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     ended_ = true;
     tell();
   }
+  size_t unsent_bytes() const override { return unsent_.size(); }
   IoThread& io() override { return *set_.io; }
 
  private:

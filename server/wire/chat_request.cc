@@ -205,6 +205,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const WireLimits& 
   SLUICE_ASSIGN(RequestFields fields, RequestFields::of(json, ""));
   ChatRequest request;
   request.fields = read_generation_fields(fields, limits);
+  read_continuation(fields, limits, request.fields);
   if (const auto tokens = fields.integer("max_completion_tokens", 1, std::numeric_limits<int>::max())) {
     request.fields.max_tokens = static_cast<int>(*tokens);
   }

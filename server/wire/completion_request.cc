@@ -68,6 +68,7 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   SLUICE_ASSIGN(RequestFields fields, RequestFields::of(json, ""));
   CompletionRequest request;
   request.fields = read_generation_fields(fields, limits);
+  read_continuation(fields, limits, request.fields);
   if (!request.fields.max_tokens) request.fields.max_tokens = kDefaultMaxTokens;
   // A prompt may be told back, and scored, without an answer.
   if (*request.fields.max_tokens < (request.fields.echo ? 0 : 1))
@@ -90,6 +91,10 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   request.grammar = read_output_format(fields, limits);
   read_prompts(fields, "prompt", limits, request.prompts);
   SLUICE_TRY(fields.status());
+  if (request.prompts.size() > 1 && !request.fields.continue_tokens.empty()) {
+    return invalid_argument("continue_tokens",
+                            "'continue_tokens' goes on with one answer: not together with several prompts.");
+  }
   const auto choices = static_cast<int64_t>(request.prompts.size()) * request.fields.n;
   if (choices > limits.max_choices) {
     return invalid_argument(

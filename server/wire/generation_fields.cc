@@ -204,6 +204,22 @@ GenerationFields read_generation_fields(RequestFields& fields, const WireLimits&
   return out;
 }
 
+void read_continuation(RequestFields& fields, const WireLimits& limits, GenerationFields& out) {
+  const auto ids = fields.array("continue_tokens");
+  if (!ids) return;
+  const auto most = static_cast<size_t>(limits.max_model_len);
+  if (ids->element_count(most + 1) > most) {
+    return fields.fail("continue_tokens",
+                       fmt::format("'continue_tokens' has more than the {} tokens of the context.", most));
+  }
+  if (!read_token_ids(fields, "continue_tokens", *ids, limits, out.continue_tokens)) return;
+  if (!out.continue_tokens.empty() && (out.n > 1 || out.echo || out.prompt_logprobs >= 0)) {
+    fields.fail(
+        "continue_tokens",
+        "'continue_tokens' goes on with one answer: not together with 'n', 'echo' or 'prompt_logprobs'.");
+  }
+}
+
 void accept_idle_fields(RequestFields& fields) {
   for (const char* name : {"user", "metadata", "store", "service_tier", "request_id", "safety_identifier",
                            "prompt_cache_key", "prompt_cache_retention", "spaces_between_special_tokens"}) {

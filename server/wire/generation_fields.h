@@ -64,6 +64,7 @@ struct GenerationFields {
   bool truncate_on_the_left = true;           // truncation_side: keep the last tokens, or the first
   std::optional<double> timeout_s;
   bool return_token_ids = false;
+  std::vector<int32_t> continue_tokens;  // of an answer that broke off: go on behind them
   bool stream = false;
   bool include_usage = false, continuous_usage = false;
   bool include_stop_in_output = false;
@@ -76,6 +77,9 @@ struct GenerationFields {
 // Everything but `logprobs` and `max_completion_tokens`, which the two APIs spell differently. Faults go to
 // `fields`.
 GenerationFields read_generation_fields(RequestFields& fields, const WireLimits& limits);
+
+// `continue_tokens`; after `n` and `echo` are read.
+void read_continuation(RequestFields& fields, const WireLimits& limits, GenerationFields& out);
 
 // Fields that would change the answer and that this server does not serve are refused rather than ignored.
 void refuse_unserved_fields(RequestFields& fields, bool takes_template = false);

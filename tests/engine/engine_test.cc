@@ -134,6 +134,36 @@ TEST(Engine, ends_at_eos_unless_told_to_ignore_it) {
   EXPECT_EQ(sink->answer(2).tokens.size(), 200U);
 }
 
+TEST(Engine, goes_on_within_thoughts_as_the_unbroken_answer_does) {
+  auto runner = small_runner();
+  runner.facts.vocabulary = 12;  // so that marks are drawn
+  auto engine = start_engine(runner, options_for(runner));
+  auto sink = std::make_shared<GatheringSink>();
+  std::vector<RequestHandle> handles;
+  int finals = 0;
+  const auto answer_of = [&](uint64_t seed, const std::vector<int32_t>& before) {
+    const auto tag = static_cast<uint64_t>(++finals);
+    Request request = make_request(sink, tag, {3, 4, 5}, 30);
+    request.prompt.insert(request.prompt.end(), before.begin(), before.end());
+    request.generated_before = static_cast<int32_t>(before.size());
+    request.sampling.temperature = 1;
+    request.sampling.seed = seed;
+    request.thinking = {.tokens = 5, .open = seed % 2 == 0, .begin_ids = {7}, .end_ids = {8, 9, 10}};
+    handles.push_back(engine->submit(std::move(request)).value());
+    sink->wait_for_finals(finals);
+    return sink->answer(tag).tokens;
+  };
+  for (uint64_t seed = 0; seed < 8; ++seed) {
+    const auto whole = answer_of(seed, {});
+    for (size_t cut = 1; cut < whole.size(); ++cut) {
+      std::vector<int32_t> joined(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut));
+      const auto rest = answer_of(seed, joined);
+      joined.insert(joined.end(), rest.begin(), rest.end());
+      ASSERT_EQ(joined, whole) << "seed " << seed << ", cut after " << cut;
+    }
+  }
+}
+
 TEST(Engine, refuses_what_it_cannot_serve_and_says_why) {
   auto runner = small_runner();
   runner.facts.block_count = 32;  // 512 tokens, of a context of 1024

@@ -13,6 +13,7 @@
 #include "engine/core.h"
 #include "engine/request_check.h"
 #include "tests/engine/engine_world.h"
+#include "tests/engine/kv_follower.h"
 
 namespace sluice {
 namespace {
@@ -66,7 +67,9 @@ class Simulation {
     }
     auto runner = std::make_unique<SimulatedRunner>(runner_);
     device_ = runner.get();
-    core_.emplace(options_, std::move(runner), chance(random_, 25) ? colliding_hash : block_hash);
+    hash_ = chance(random_, 25) ? colliding_hash : block_hash;
+    core_.emplace(options_, std::move(runner), hash_, seed);
+    if (chance(random_, 50)) follow();
     pressure_ = one_of(random_, {5, 40, 100});
   }
 
@@ -80,6 +83,7 @@ class Simulation {
     }
     check_idle();
     check_answers();
+    check_followers();
     EngineStats stats = core_->stats();
     stats.refused = static_cast<uint64_t>(refused_);
     return stats;
@@ -91,6 +95,7 @@ class Simulation {
     Request request;
     bool cancelled = false;
     int stripes = 0;
+    std::vector<int32_t> before;  // of the answer, generated elsewhere
   };
 
   std::vector<int32_t> make_prompt() {
@@ -121,6 +126,7 @@ class Simulation {
     ++submitted_;
     Request request = testing::make_request(sink_, ++last_id_, make_prompt(), between(random_, 1, 60));
     request.cache_salt = random_() % 2;
+    request.name = "request-" + std::to_string(last_id_);
     request.priority = between(random_, 0, 3);
     request.arrival = now_;
     if (chance(random_, 10)) request.deadline = now_ + std::chrono::milliseconds(between(random_, 0, 200));
@@ -145,6 +151,7 @@ class Simulation {
           testing::random_tokens(random_, between(random_, 1, 3), runner_.facts.vocabulary);
       asked.request.thinking = request.thinking;
     }
+    if (request.pooling == Pooling::kNone && chance(random_, 20)) begin_in_the_middle(request, asked);
     if (!check(request, options_, runner_.facts)
              .ok()) {  // too long for the context or the cache: refused at once
       ++refused_;
@@ -152,6 +159,15 @@ class Simulation {
     }
     asked_.emplace(last_id_, std::move(asked));
     core_->add(last_id_, std::move(request));
+  }
+
+  // As after another engine broke off: with a part of the very answer.
+  void begin_in_the_middle(Request& request, Asked& asked) {
+    asked.before =
+        expected_answer(runner_, asked.prompt, request.sampling, asked.stripes, request.thinking).tokens;
+    asked.before.resize(static_cast<size_t>(between(random_, 0, static_cast<int>(asked.before.size()) - 1)));
+    request.prompt.insert(request.prompt.end(), asked.before.begin(), asked.before.end());
+    request.generated_before = static_cast<int32_t>(asked.before.size());
   }
 
   void cancel_someone() {
@@ -176,8 +192,9 @@ class Simulation {
       ASSERT_EQ(core_->live(), 0);
       now_ += std::chrono::milliseconds(1);
     }
-    core_->publish();
+    core_->publish(now_);
     check_invariants();
+    follow_events();
     // The first in rank never stands still once it runs, and runs within a bounded time: nobody starves.
     const Sequence* same = first_in_rank();
     if (same == nullptr || same->id != first_id) {
@@ -191,6 +208,59 @@ class Simulation {
       const int bound = 4 * (options_.max_num_seqs + options_.max_head_bypass + 1) * options_.max_model_len;
       ASSERT_LT(++waiting_steps_, bound);
     }
+  }
+
+  // ---- those who read events ----
+
+  void follow() {
+    followers_.push_back(std::make_unique<testing::KvFollower>(hash_ == block_hash));
+    followers_.back()->open(core_->events(),
+                            [this](auto cursor) { core_->attach_reader(std::move(cursor)); });
+    followed_from_start_ = followed_from_start_ || asked_.empty();
+  }
+
+  // They come at any time and read at their own pace.
+  void follow_events() {
+    if (followers_.size() < 4 && chance(random_, 2)) follow();
+    if (!followers_.empty() && chance(random_, 1)) followers_.erase(followers_.begin() + 1, followers_.end());
+    for (const auto& follower : followers_) {
+      if (!chance(random_, 60)) continue;
+      const bool caught_up = follower->read();
+      if (!caught_up || !follower->whole()) continue;
+      EXPECT_EQ(follower->blocks(), testing::held_blocks(core_->scheduler()));
+    }
+  }
+
+  void check_followers() {
+    for (const auto& follower : followers_) {
+      for (int i = 0; i < 10000 && !(follower->read() && follower->whole()); ++i) core_->publish(now_);
+      EXPECT_TRUE(follower->whole());
+      EXPECT_EQ(follower->blocks(), testing::held_blocks(core_->scheduler()));
+    }
+    if (!followed_from_start_ || followers_.empty()) return;
+    for (const auto& [id, asked] : asked_)
+      check_life(id, asked, followers_.front()->life(asked.request.name));
+  }
+
+  void check_life(uint64_t id, const Asked& asked, const testing::KvFollower::Life& life) {
+    SCOPED_TRACE(::testing::Message() << "request " << id);
+    const auto answer = sink_->answer(id);
+    EXPECT_EQ(life.finished, 1);
+    EXPECT_EQ(life.last.reason, answer.last.finish_reason);
+    EXPECT_EQ(life.last.generated, answer.last.completion_tokens);
+    EXPECT_EQ(life.prefilled, answer.tokens.empty() ? 0 : 1);
+    EXPECT_EQ(life.admitted, answer.last.first_scheduled == Clock::time_point() ? 0 : 1);
+    if (life.admitted == 0) return;
+    auto prompt = asked.prompt;
+    EXPECT_EQ(std::min(life.first.cached_tokens, static_cast<int32_t>(prompt.size())),
+              answer.last.cached_tokens);
+    prompt.insert(prompt.end(), asked.before.begin(), asked.before.end());
+    EXPECT_EQ(life.first.prompt_tokens, static_cast<int32_t>(prompt.size()));
+    uint64_t hash = PrefixCache::start(asked.request.cache_salt).hash;
+    const size_t B = 16, blocks = options_.enable_prefix_caching ? prompt.size() / B : 0;
+    for (size_t i = 0; i < blocks; ++i) hash = hash_(hash, std::span(prompt).subspan(i * B, B));
+    EXPECT_EQ(life.first.prompt_blocks, static_cast<int32_t>(blocks));
+    EXPECT_EQ(life.first.hash, blocks == 0 ? 0 : hash);
   }
 
   static int work_done(const Sequence& s) { return s.computed + s.generated(); }
@@ -225,7 +295,7 @@ class Simulation {
         EXPECT_EQ(s.computed, 0);
       }
       EXPECT_LE(s.generated(), s.request.sampling.max_tokens);
-      EXPECT_LT(s.cached_tokens, s.prompt_length);
+      EXPECT_LT(s.cached_tokens, s.prompt_length + s.request.generated_before);
     });
     int64_t used = 0, cached_free = 0, cached = 0;
     for (size_t b = 0; b < blocks; ++b) {
@@ -282,11 +352,14 @@ class Simulation {
         continue;
       }
       if (!answer.tokens.empty()) check_prompt_logprobs(id, asked, answer);
-      const auto expected = expected_answer(runner_, asked.prompt, asked.request.sampling, asked.stripes,
-                                            asked.request.thinking);
+      auto expected = expected_answer(runner_, asked.prompt, asked.request.sampling, asked.stripes,
+                                      asked.request.thinking);
+      const auto before = static_cast<std::ptrdiff_t>(asked.before.size());
+      expected.tokens.erase(expected.tokens.begin(), expected.tokens.begin() + before);
       const FinishReason reason = answer.last.finish_reason;
       ASSERT_EQ(reason == FinishReason::kCancelled, asked.cancelled);
-      ASSERT_EQ(answer.last.completion_tokens, static_cast<int>(answer.tokens.size()));
+      ASSERT_EQ(answer.last.completion_tokens, static_cast<int>(asked.before.size() + answer.tokens.size()));
+      ASSERT_EQ(answer.last.prompt_tokens, static_cast<int>(asked.prompt.size()));
       if (reason == FinishReason::kCancelled || reason == FinishReason::kDeadline) {
         ASSERT_LE(answer.tokens.size(), expected.tokens.size());
         ASSERT_TRUE(std::equal(answer.tokens.begin(), answer.tokens.end(), expected.tokens.begin()))
@@ -320,6 +393,9 @@ class Simulation {
   EngineOptions options_;
   SimulatedRunner* device_ = nullptr;
   std::optional<EngineCore> core_;
+  BlockHash hash_ = block_hash;
+  std::vector<std::unique_ptr<testing::KvFollower>> followers_;
+  bool followed_from_start_ = false;
   std::shared_ptr<GatheringSink> sink_ = std::make_shared<GatheringSink>();
   std::map<uint64_t, Asked> asked_;
   Clock::time_point now_{std::chrono::hours(1)};

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/temp_folder.h"
+
 namespace sluice {
 namespace {
 
@@ -201,6 +203,76 @@ TEST(ParseBytes, knows_units) {
   EXPECT_EQ(*parse_bytes("--x", "2GB"), 2000000000U);
   for (const char* text : {"", "x", "-1", "0", "1X", "1Kx", "1e30", "nan"})
     EXPECT_FALSE(parse_bytes("--x", text).ok()) << text;
+}
+
+std::string written(const TempFolder& folder, const std::string& name, const std::string& text) {
+  write_file(folder / name, text);
+  return folder / name;
+}
+
+TEST(ServeOptions, take_a_cost_model_and_let_flags_go_before_it) {
+  const auto parsed = parse({"--simulate", "smg", "--max-num-seqs", "8"});
+  ASSERT_TRUE(parsed.options.has_value()) << parsed.text;
+  ASSERT_TRUE(parsed.options->simulation.has_value());
+  EXPECT_EQ(parsed.options->engine.max_num_seqs, 8);
+  EXPECT_EQ(parsed.options->engine.max_num_batched_tokens, 2048);
+  EXPECT_EQ(parsed.options->engine.max_model_len, 32768);
+  EXPECT_EQ(parsed.options->simulation->kv_tokens, 524288);
+  EXPECT_DOUBLE_EQ(parsed.options->simulation->cost.prefill_token_seconds, 1.0 / 8000);
+  EXPECT_EQ(parsed.options->io_threads, 1);
+}
+
+TEST(ServeOptions, need_a_model_or_a_cost_model) {
+  const auto parsed = parse({});
+  EXPECT_FALSE(parsed.options.has_value());
+  EXPECT_EQ(parsed.exit_code, 2);
+  EXPECT_NE(parsed.text.find("--simulate"), std::string::npos);
+}
+
+TEST(CostModel, knows_each_of_its_names) {
+  for (const std::string_view name : built_in_cost_models()) {
+    const auto model = read_cost_model(std::string(name));
+    ASSERT_TRUE(model.ok()) << name;
+    EXPECT_EQ(model->name, name);
+    EXPECT_EQ(model->kv_tokens % model->block_size, 0);
+  }
+}
+
+TEST(CostModel, reads_a_file_over_its_base) {
+  const TempFolder folder;
+  const auto model = read_cost_model(
+      written(folder, "slow.json",
+              R"({"base": "smg", "prefill_tokens_per_s": 4000, "step_ms": 0.5, "load_s": 2.5})"));
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  EXPECT_EQ(model->name, "slow");
+  EXPECT_DOUBLE_EQ(model->cost.prefill_token_seconds, 1.0 / 4000);
+  EXPECT_DOUBLE_EQ(model->cost.step_seconds, 0.0005);
+  EXPECT_DOUBLE_EQ(model->cost.decode_sequence_seconds, 0.35e-3);
+  EXPECT_DOUBLE_EQ(model->load_seconds, 2.5);
+}
+
+TEST(CostModel, names_what_is_wrong_with_a_file) {
+  const TempFolder folder;
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"prefil": 1})", "'prefil'"},
+      {R"({"step_ms": -1})", "step_ms must be a number from 0 to 60000"},
+      {R"({"step_ms": "1"})", "step_ms must be"},
+      {R"({"max_num_seqs": 1.5})", "max_num_seqs must be a whole number"},
+      {R"({"kv_tokens": 1e300})", "kv_tokens must be"},
+      {R"({"base": "abacus"})", "base must be one of instant, smg"},
+      {R"({"step_ms": 1, "step_ms": 2})", "twice"},
+      {"[1]", "one JSON object"},
+      {"{", "one JSON object"},
+      {"", "neither"},
+  };
+  for (const auto& [text, words] : cases) {
+    const auto model = read_cost_model(written(folder, "m.json", text));
+    ASSERT_FALSE(model.ok()) << text;
+    EXPECT_NE(model.error().message.find(words), std::string::npos) << model.error().message;
+  }
+  EXPECT_FALSE(read_cost_model(written(folder, "big.json", std::string(70000, ' '))).ok());
+  EXPECT_FALSE(read_cost_model(folder.path().string()).ok());
+  EXPECT_FALSE(read_cost_model("no-such-model").ok());
 }
 
 }  // namespace

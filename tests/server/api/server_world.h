@@ -94,6 +94,10 @@ class HandEngine final : public Engine {
   const EngineOptions& options() const override { return options_; }
   std::vector<int32_t> take_step_tokens() override { return {}; }
   bool makes_progress(std::chrono::milliseconds) const override { return progress_; }
+  Result<std::unique_ptr<KvEventReader>> read_events(std::optional<KvEventPlace>,
+                                                     std::shared_ptr<KvEventListener>) override {
+    return Error{ErrorCode::kUnsupported, "There are no events here."};
+  }
   void begin_drain() override {}
   bool idle() const override { return true; }
 
