@@ -66,6 +66,7 @@ int number_of(const Site& site) {
 }
 
 bool is_left_out(int site_number) {
+  if (conditions.reached != nullptr) conditions.reached->insert(site_number);
   return site_number == conditions.without;
 }
 

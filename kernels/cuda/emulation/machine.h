@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -123,10 +124,11 @@ class Block {
 
 // How kernels are run from now on. Between launches only.
 struct Conditions {
-  uint64_t seed = 0;               // 0: threads run in their order; else permuted
-  int threads = 0;                 // 1: blocks run one after the other; 0: on all cores
-  int without = -1;                // the barrier or wait with this number does nothing
-  std::string* failure = nullptr;  // where the first failure is told; null: it stops the process
+  uint64_t seed = 0;                 // 0: threads run in their order; else permuted
+  int threads = 0;                   // 1: blocks run one after the other; 0: on all cores
+  int without = -1;                  // the barrier or wait with this number does nothing
+  std::string* failure = nullptr;    // where the first failure is told; null: it stops the process
+  std::set<int>* reached = nullptr;  // the barriers and waits there were; with threads = 1
 };
 void set_conditions(const Conditions& conditions);
 
