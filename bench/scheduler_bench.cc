@@ -26,7 +26,8 @@ class InstantRunner : public ModelRunner {
               .max_sequences = sequences};
   }
   const RunnerFacts& facts() const override { return facts_; }
-  void launch(const RunnerStep& step) override { rows_ = step.batch.sample_rows.size(); }
+  void launch(const StepBatch&) override {}
+  void sample(std::span<const SamplingRow> rows) override { rows_ = rows.size(); }
   std::span<const float> hidden() const override { return {}; }
   std::span<const SampledToken> collect() override { return std::span(tokens_).first(rows_); }
 

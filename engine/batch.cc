@@ -24,14 +24,13 @@ Batch::Batch(const BatchLimits& limits)
   sampled_.reserve(sequences);
 }
 
-const RunnerStep& Batch::build(const Plan& plan, std::function<void()> await_masks) {
+const StepBatch& Batch::build(const Plan& plan) {
   SLUICE_CHECK_LE(plan.tokens, limits_.tokens);
   SLUICE_CHECK_LE(plan.items.size(), rows_.size());
   for (auto* array :
        {&token_ids_, &positions_, &query_start_, &context_lengths_, &sample_rows_, &hidden_rows_})
     array->clear();
   slots_.clear();
-  sampling_.clear();
   sampled_.clear();
   pooled_.clear();
 
@@ -45,31 +44,51 @@ const RunnerStep& Batch::build(const Plan& plan, std::function<void()> await_mas
     } else {
       append_scored(item);
       if (!item.samples) continue;
+      item.sequence->pending_row = static_cast<int32_t>(sample_rows_.size());
       sample_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
-      append_sampling(*item.sequence);
-      sampled_.push_back({item.sequence, false});
+      sampled_.push_back({.sequence = item.sequence});
     }
   }
-  step_.batch = {.token_ids = token_ids_,
-                 .positions = positions_,
-                 .slots = slots_,
-                 .query_start = query_start_,
-                 .context_lengths = context_lengths_,
-                 .block_table = {block_table_.get(), table_stride_ * plan.items.size()},
-                 .block_table_stride = static_cast<int64_t>(table_stride_),
-                 .sample_rows = sample_rows_,
-                 .hidden_rows = hidden_rows_};
-  step_.sampling = sampling_;
-  step_.await_masks = std::move(await_masks);
-  return step_;
+  batch_ = {.token_ids = token_ids_,
+            .positions = positions_,
+            .slots = slots_,
+            .query_start = query_start_,
+            .context_lengths = context_lengths_,
+            .block_table = {block_table_.get(), table_stride_ * plan.items.size()},
+            .block_table_stride = static_cast<int64_t>(table_stride_),
+            .sample_rows = sample_rows_,
+            .hidden_rows = hidden_rows_};
+  return batch_;
+}
+
+std::span<const SamplingRow> Batch::sampling() {
+  sampling_.clear();
+  for (const Sampled& row : sampled_) {
+    if (row.sequence == nullptr)
+      sampling_.push_back({.temperature = 0});
+    else if (row.given >= 0)
+      sampling_.push_back({.logprobs = row.sequence->request.sampling.prompt_logprobs, .given = row.given});
+    else
+      sampling_.push_back(sampling_of(*row.sequence));
+  }
+  return sampling_;
+}
+
+void Batch::drop(const Sequence& sequence) {
+  for (Sampled& row : sampled_) {
+    if (row.sequence == &sequence) row.sequence = nullptr;
+  }
+  for (Pooled& rows : pooled_) {
+    if (rows.sequence == &sequence) rows.sequence = nullptr;
+  }
 }
 
 void Batch::append_tokens(const PlanItem& item) {
   const Sequence& s = *item.sequence;
-  SLUICE_CHECK_LE(item.first + item.count, s.length());
+  SLUICE_CHECK_LE(item.first + item.count, s.length() + s.pending);
   for (int32_t position = item.first; position < item.first + item.count; ++position) {
     const int32_t block = s.blocks[static_cast<size_t>(position / limits_.block_tokens)];
-    token_ids_.push_back(s.tokens[static_cast<size_t>(position)]);
+    token_ids_.push_back(position < s.length() ? s.tokens[static_cast<size_t>(position)] : ~s.pending_row);
     positions_.push_back(position);
     slots_.push_back(int64_t{block} * limits_.block_tokens + position % limits_.block_tokens);
   }
@@ -111,13 +130,11 @@ void Batch::append_scored(const PlanItem& item) {
   const int32_t first_row = static_cast<int32_t>(token_ids_.size()) - item.count;
   for (int32_t i = item.scored_first; i < item.scored_first + item.scored; ++i) {
     sample_rows_.push_back(first_row + i - item.first);
-    sampling_.push_back(
-        {.logprobs = s.request.sampling.prompt_logprobs, .given = s.tokens[static_cast<size_t>(i) + 1]});
-    sampled_.push_back({item.sequence, true});
+    sampled_.push_back({.sequence = item.sequence, .given = s.tokens[static_cast<size_t>(i) + 1]});
   }
 }
 
-void Batch::append_sampling(Sequence& s) {
+SamplingRow Batch::sampling_of(Sequence& s) {
   const SamplingParams& p = s.request.sampling;
   SamplingRow row{.temperature = p.temperature,
                   .top_k = p.top_k,
@@ -145,7 +162,7 @@ void Batch::append_sampling(Sequence& s) {
   } else if (hold) {
     row.banned_tokens = s.banned_until_min_tokens;
   }
-  sampling_.push_back(row);
+  return row;
 }
 
 }  // namespace sluice

@@ -1,6 +1,7 @@
-// Turns a plan into the flat arrays a runner takes. Everything is sized once for the largest step; in the
-// steady state a step writes O(tokens + new blocks): a row of the block table is kept while the same sequence
-// stands in it. Engine thread only.
+// Turns a plan into the flat arrays a runner takes: first what is computed, later, when every token before is
+// known, how the results are sampled. Everything is sized once for the largest step; in the steady state a
+// step writes O(tokens + new blocks): a row of the block table is kept while the same sequence stands in it.
+// Engine thread only.
 #pragma once
 
 #include <cstdint>
@@ -23,19 +24,24 @@ class Batch {
  public:
   explicit Batch(const BatchLimits& limits);
 
-  // The step for `plan`; valid until the next build. Its sampling rows see the sequences' own tokens, which
-  // must not change before the step has been collected.
-  const RunnerStep& build(const Plan& plan, std::function<void()> await_masks = {});
+  // What `plan` computes; valid until the next build.
+  const StepBatch& build(const Plan& plan);
+  // How its rows are sampled. They see the sequences' own tokens, which must not change before the step has
+  // been collected.
+  std::span<const SamplingRow> sampling();
+  // Nobody asks for the sequence's rows any more; it may go.
+  void drop(const Sequence& sequence);
+
   // What the sampled tokens belong to, in order: a sequence's next one, or a score of its prompt.
   struct Sampled {
-    Sequence* sequence = nullptr;
-    bool of_prompt = false;
+    Sequence* sequence = nullptr;  // null: dropped
+    int32_t given = -1;            // >= 0: the prompt's token that is scored
   };
   const std::vector<Sampled>& sampled() const { return sampled_; }
   // Whose hidden states they are, in order: `rows` of each, the last of its prompt among them when `ends`.
   struct Pooled {
-    Sequence* sequence = nullptr;
-    int32_t first = 0, rows = 0;  // prompt tokens [first, first + rows)
+    Sequence* sequence = nullptr;  // null: dropped
+    int32_t first = 0, rows = 0;   // prompt tokens [first, first + rows)
     bool ends = false;
   };
   const std::vector<Pooled>& pooled() const { return pooled_; }
@@ -49,7 +55,7 @@ class Batch {
   void append_tokens(const PlanItem& item);
   void fill_table_row(size_t row, const Sequence& sequence);
   void append_scored(const PlanItem& item);
-  void append_sampling(Sequence& sequence);
+  static SamplingRow sampling_of(Sequence& sequence);
   static void ban_bad_tokens(Sequence& sequence);
   void append_pooled(const PlanItem& item);
 
@@ -62,7 +68,7 @@ class Batch {
   std::vector<SamplingRow> sampling_;
   std::vector<Sampled> sampled_;
   std::vector<Pooled> pooled_;
-  RunnerStep step_;
+  StepBatch batch_;
 };
 
 }  // namespace sluice

@@ -64,12 +64,15 @@ EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<ModelRunner
       eos_ids_(runner_->facts().eos_ids),
       events_(epoch),
       scheduler_(scheduler_options(options, runner_->facts(), hash)),
-      batch_(batch_limits(options, runner_->facts())),
       pacer_(options.target_decode_latency_ms, options.max_num_batched_tokens, options.block_size),
-      rates_(options.max_num_batched_tokens) {}
+      rates_(options.max_num_batched_tokens) {
+  const int steps = options.async_scheduling ? runner_->facts().steps_in_flight : 1;
+  for (int i = 0; i < steps; ++i)
+    flights_.push_back(std::make_unique<Flight>(batch_limits(options, runner_->facts())));
+}
 
 void EngineCore::add(RequestId id, Request request) {
-  SLUICE_CHECK(plan_ == nullptr);
+  SLUICE_CHECK(!waited_);
   auto s = std::make_unique<Sequence>();
   s->id = id;
   s->tokens = std::move(request.prompt);
@@ -101,7 +104,7 @@ void EngineCore::add(RequestId id, Request request) {
 }
 
 bool EngineCore::end(RequestId id, FinishReason reason, Clock::time_point now) {
-  SLUICE_CHECK(plan_ == nullptr);
+  SLUICE_CHECK(!waited_);
   const auto found = live_.find(id);
   if (found == live_.end()) return false;
   finish(*found->second, event_of(*found->second), reason, now);
@@ -113,59 +116,91 @@ void EngineCore::end_all(FinishReason reason, Clock::time_point now) {
 }
 
 bool EngineCore::launch(Clock::time_point now) {
-  SLUICE_CHECK(plan_ == nullptr);
+  SLUICE_CHECK(!waited_);
   scheduler_.expired(now, expired_);
   for (Sequence* s : expired_) finish(*s, event_of(*s), FinishReason::kDeadline, now);
-  if (!scheduler_.has_work()) return false;
+  while (in_flight_ < flights_.size() && launch_one(now)) continue;
+  return in_flight_ > 0;
+}
 
-  plan_ = &scheduler_.plan(pacer_.prefill_limit());
-  for (const PlanItem& item : plan_->items) {
+bool EngineCore::launch_one(Clock::time_point now) {
+  if (!scheduler_.has_work()) return false;
+  // What its hidden states are kept in is not there twice.
+  if (in_flight_ > 0 && !newest().batch.pooled().empty()) return false;
+  const Plan& plan = scheduler_.plan(pacer_.prefill_limit());
+  if (plan.empty()) {
+    scheduler_.complete();
+    return false;
+  }
+  for (const PlanItem& item : plan.items) {
     Sequence& s = *item.sequence;
     if (s.first_scheduled != Clock::time_point{}) continue;
     s.first_scheduled = now;
     tell_admission(s);
   }
-  constrained_.clear();
-  for (const PlanItem& item : plan_->items) {
-    if (item.samples && item.sequence->request.constraint != nullptr) constrained_.push_back(item.sequence);
-  }
-  if (constrained_.empty()) {
-    runner_->launch(batch_.build(*plan_));
-  } else {
-    masks_.start(constrained_, eos_ids_);
-    runner_->launch(batch_.build(*plan_, [this] { masks_.wait(); }));
-    masks_.wait();  // a runner that samples nothing need not ask
-  }
+  ++in_flight_;
+  Flight& flight = newest();
+  flight.tokens = plan.tokens;
+  flight.prefill_tokens = plan.prefill_tokens;
+  flight.decode_sequences = plan.decode_sequences;
+  const StepBatch& batch = flight.batch.build(plan);
+  scheduler_.complete();
+  const bool tokens_known = in_flight_ == 1;
+  if (tokens_known) start_masks(flight);
+  runner_->launch(batch);
+  if (tokens_known) sample(flight);
   return true;
 }
 
+void EngineCore::start_masks(const Flight& flight) {
+  constrained_.clear();
+  for (const Batch::Sampled& row : flight.batch.sampled()) {
+    if (row.sequence != nullptr && row.given < 0 && row.sequence->request.constraint != nullptr)
+      constrained_.push_back(row.sequence);
+  }
+  if (!constrained_.empty()) masks_.start(constrained_, eos_ids_);
+}
+
+void EngineCore::sample(Flight& flight) {
+  masks_.wait();
+  runner_->sample(flight.batch.sampling());
+}
+
 void EngineCore::wait() {
-  SLUICE_CHECK(plan_ != nullptr);
+  SLUICE_CHECK(in_flight_ > 0 && !waited_);
+  waited_ = true;
   sampled_ = runner_->collect();
-  SLUICE_CHECK_EQ(sampled_.size(), batch_.sampled().size());
+  SLUICE_CHECK_EQ(sampled_.size(), flights_[oldest_]->batch.sampled().size());
 }
 
 void EngineCore::complete(Clock::time_point now, double step_seconds) {
-  SLUICE_CHECK(plan_ != nullptr);
-  pacer_.step_took(step_seconds, plan_->prefill_tokens, plan_->decode_sequences);
-  rates_.step_took(step_seconds, plan_->prefill_tokens);
-  step_tokens_ = plan_->tokens;
+  SLUICE_CHECK(waited_);
+  waited_ = false;
+  const Flight& flight = *flights_[oldest_];
+  oldest_ = (oldest_ + 1) % flights_.size();
+  --in_flight_;
+  pacer_.step_took(step_seconds, flight.prefill_tokens, flight.decode_sequences);
+  rates_.step_took(step_seconds, flight.prefill_tokens);
+  step_tokens_ = flight.tokens;
   last_step_ = now;
   ++steps_;
-  scheduler_.complete();
-  plan_ = nullptr;
   for (size_t i = 0; i < sampled_.size(); ++i) {
-    const Batch::Sampled& row = batch_.sampled()[i];
-    if (row.of_prompt)
+    const Batch::Sampled& row = flight.batch.sampled()[i];
+    if (row.sequence == nullptr) continue;
+    if (row.given >= 0)
       row.sequence->prompt_logprobs.push_back(sampled_[i]);
     else
       append_token(*row.sequence, sampled_[i], now);
   }
   std::span<const float> hidden = runner_->hidden();
-  for (const Batch::Pooled& pooled : batch_.pooled()) {
+  for (const Batch::Pooled& pooled : flight.batch.pooled()) {
     const auto size = static_cast<size_t>(pooled.rows) * static_cast<size_t>(runner_->facts().width);
-    take_hidden(pooled, hidden.first(size), now);
+    if (pooled.sequence != nullptr) take_hidden(pooled, hidden.first(size), now);
     hidden = hidden.subspan(size);
+  }
+  if (in_flight_ > 0) {
+    start_masks(newest());
+    sample(newest());
   }
 }
 
@@ -199,6 +234,9 @@ void EngineCore::append_token(Sequence& s, const SampledToken& sampled, Clock::t
   }
   const int32_t id = token.id;
   s.tokens.push_back(id);
+  const bool as_chosen = id == sampled.id;
+  if (!as_chosen && in_flight_ > 0) newest().batch.drop(s);
+  scheduler_.token_known(s, as_chosen);
   ++generation_tokens_;
   TokenEvent event = event_of(s);
   if (first) event.prompt_logprobs = std::move(s.prompt_logprobs);
@@ -251,6 +289,7 @@ void EngineCore::finish(Sequence& s, TokenEvent event, FinishReason reason, Cloc
   ++finished_[static_cast<size_t>(reason)];
   ++ended_;
   scheduler_.remove(s);
+  for (size_t i = 0; i < in_flight_; ++i) flights_[(oldest_ + i) % flights_.size()]->batch.drop(s);
   events_.finished(name_of(s), reason, s.generated());
   outbox_.add(s.request.sink, std::move(event));
   live_.erase(s.id);  // and with it `s`

@@ -1,8 +1,11 @@
 // One step of the engine after another: plan, launch, collect, judge, publish. Owns the live sequences, the
-// scheduler, the batch and the runner; no thread and no clock: time comes in, events go to the requests'
+// scheduler, the batches and the runner; no thread and no clock: time comes in, events go to the requests'
 // sinks. Driven by Engine's loop, or by a simulation with a virtual clock. One thread.
 //
-// A step is launch(), wait(), complete(); between them requests may not be added or cancelled.
+// launch(), wait(), complete(), and again. Where the runner takes two steps at once, launch() starts the next
+// one with tokens that are still on the device, and everything the host does for a step (judge, publish,
+// admit, plan, masks) happens while the device computes another. What a step computed for a sequence that
+// turns out to have ended is dropped.
 #pragma once
 
 #include <memory>
@@ -51,11 +54,13 @@ class EngineCore {
   bool end(RequestId id, FinishReason reason, Clock::time_point now);
   void end_all(FinishReason reason, Clock::time_point now);
 
-  // Ends what has passed its deadline, plans and starts a step. False when there is nothing to run.
+  // Ends what has passed its deadline, plans and starts as many steps as may be in flight. False when none
+  // is.
   bool launch(Clock::time_point now);
-  // Until the step has ended on the device.
+  // Until the oldest step has ended on the device.
   void wait();
-  // Appends its tokens and ends what is finished. `step_seconds`: what it cost, for the pacer.
+  // Appends its tokens and ends what is finished. `step_seconds`: what it cost, for the pacer. Requests may
+  // be added or cancelled at any time but between wait() and this.
   void complete(Clock::time_point now, double step_seconds);
   // Posts what happened since the last call, to the requests' sinks and to those who read events.
   void publish(Clock::time_point now);
@@ -64,6 +69,7 @@ class EngineCore {
   KvEventFeed& events() { return events_; }
   void attach_reader(std::shared_ptr<KvEventCursor> cursor);
 
+  size_t in_flight() const { return in_flight_; }  // steps
   int64_t live() const { return static_cast<int64_t>(live_.size()); }
   int64_t waiting_prompt_tokens() const { return scheduler_.counts().waiting_prompt_tokens; }
   uint64_t ended() const { return ended_; }         // requests, since the start
@@ -77,6 +83,16 @@ class EngineCore {
   }
 
  private:
+  // A step on its way.
+  struct Flight {
+    explicit Flight(const BatchLimits& limits) : batch(limits) {}
+    Batch batch;
+    int tokens = 0, prefill_tokens = 0, decode_sequences = 0;
+  };
+  Flight& newest() { return *flights_[(oldest_ + in_flight_ - 1) % flights_.size()]; }
+  bool launch_one(Clock::time_point now);
+  void start_masks(const Flight& flight);
+  void sample(Flight& flight);
   void tell_admission(const Sequence& sequence);
   void take_hidden(const Batch::Pooled& pooled, std::span<const float> rows, Clock::time_point now);
   void append_token(Sequence& sequence, const SampledToken& token, Clock::time_point now);
@@ -90,13 +106,14 @@ class EngineCore {
   const std::vector<int32_t> eos_ids_;
   KvEventFeed events_;  // before the cache that tells it
   Scheduler scheduler_;
-  Batch batch_;
+  std::vector<std::unique_ptr<Flight>> flights_;  // a ring
+  size_t oldest_ = 0, in_flight_ = 0;
   StepPacer pacer_;
   StepRates rates_;
   Outbox outbox_;
   std::unordered_map<RequestId, std::unique_ptr<Sequence>> live_;
-  const Plan* plan_ = nullptr;  // the step in flight
-  std::span<const SampledToken> sampled_;
+  bool waited_ = false;
+  std::span<const SampledToken> sampled_;  // of the oldest step, when it was waited for
   std::vector<Sequence*> expired_, constrained_;
   MaskCrew masks_;
   int step_tokens_ = 0;

@@ -36,7 +36,8 @@ Result<std::unique_ptr<ModelRunner>> DeviceRunner::make(const EngineOptions& ask
   SLUICE_ASSIGN(runner->hidden_on_device_,
                 backend->allocate(sizeof(float) * static_cast<size_t>(config.width) *
                                   static_cast<size_t>(options.max_num_batched_tokens)));
-  runner->tokens_.resize(static_cast<size_t>(options.max_num_seqs));
+  runner->steps_.resize(static_cast<size_t>(backend->steps_in_flight()));
+  for (Step& step : runner->steps_) step.tokens.resize(static_cast<size_t>(options.max_num_seqs));
   runner->facts_ = {.vocabulary = config.vocabulary,
                     .width = static_cast<int>(config.width),
                     .block_tokens = options.block_size,
@@ -44,6 +45,8 @@ Result<std::unique_ptr<ModelRunner>> DeviceRunner::make(const EngineOptions& ask
                     .max_model_len = options.max_model_len,
                     .max_tokens_per_step = options.max_num_batched_tokens,
                     .max_sequences = options.max_num_seqs,
+                    .steps_in_flight = backend->steps_in_flight(),
+                    .max_logprobs = backend->max_logprobs(),
                     .eos_ids = std::move(eos_ids),
                     .device = backend->facts().name};
   runner->backend_ = std::move(backend);
@@ -51,27 +54,41 @@ Result<std::unique_ptr<ModelRunner>> DeviceRunner::make(const EngineOptions& ask
   return std::unique_ptr<ModelRunner>(std::move(runner));
 }
 
-void DeviceRunner::launch(const RunnerStep& step) {
-  rows_in_flight_ = step.batch.sample_rows.size();
-  SLUICE_CHECK_LE(rows_in_flight_, tokens_.size());
-  SLUICE_CHECK_EQ(rows_in_flight_, step.sampling.size());
-  const StepBatch& staged = backend_->stage(step.batch);
-  const TensorView logits =
-      TensorView::of(logits_->data(), DType::kF32, static_cast<int64_t>(rows_in_flight_), facts_.vocabulary);
-  hidden_in_flight_ = step.batch.hidden_rows.size() * static_cast<size_t>(facts_.width);
-  if (hidden_in_flight_ > hidden_.size()) hidden_.resize(hidden_in_flight_);
-  const TensorView hidden = TensorView::of(hidden_on_device_->data(), DType::kF32,
-                                           static_cast<int64_t>(step.batch.hidden_rows.size()), facts_.width);
-  model_->forward(staged, cache_->layers(), {logits, hidden});
-  if (step.await_masks) step.await_masks();
-  if (rows_in_flight_ > 0) backend_->sample(logits, step.sampling, std::span(tokens_).first(rows_in_flight_));
+void DeviceRunner::launch(const StepBatch& batch) {
+  SLUICE_CHECK_EQ(launched_, sampled_);
+  SLUICE_CHECK_LT(launched_ - collected_, steps_.size());
+  SLUICE_CHECK(launched_ == collected_ || step(launched_ - 1).hidden == 0);
+  Step& now = step(launched_++);
+  now.rows = batch.sample_rows.size();
+  now.hidden = batch.hidden_rows.size() * static_cast<size_t>(facts_.width);
+  SLUICE_CHECK_LE(now.rows, now.tokens.size());
+  if (now.hidden > hidden_.size()) hidden_.resize(now.hidden);
+  backend_->run(batch, facts_.max_sequences, [this](const StepBatch& staged) {
+    const auto logits_rows = static_cast<int64_t>(staged.sample_rows.size());
+    const auto hidden_rows = static_cast<int64_t>(staged.hidden_rows.size());
+    model_->forward(staged, cache_->layers(),
+                    {TensorView::of(logits_->data(), DType::kF32, logits_rows, facts_.vocabulary),
+                     TensorView::of(hidden_on_device_->data(), DType::kF32, hidden_rows, facts_.width)});
+  });
+}
+
+void DeviceRunner::sample(std::span<const SamplingRow> rows) {
+  SLUICE_CHECK_EQ(launched_, sampled_ + 1);
+  Step& now = step(sampled_++);
+  SLUICE_CHECK_EQ(rows.size(), now.rows);
+  backend_->sample(
+      TensorView::of(logits_->data(), DType::kF32, static_cast<int64_t>(now.rows), facts_.vocabulary), rows,
+      std::span(now.tokens).first(now.rows));
 }
 
 std::span<const SampledToken> DeviceRunner::collect() {
-  backend_->synchronize();
-  if (hidden_in_flight_ > 0)
-    backend_->copy_to_host(hidden_.data(), hidden_on_device_->data(), hidden_in_flight_ * sizeof(float));
-  return std::span(tokens_).first(rows_in_flight_);
+  SLUICE_CHECK_LT(collected_, sampled_);
+  const Step& now = step(collected_++);
+  backend_->finish_sample();
+  hidden_collected_ = now.hidden;
+  if (now.hidden > 0)
+    backend_->copy_to_host(hidden_.data(), hidden_on_device_->data(), now.hidden * sizeof(float));
+  return std::span(now.tokens).first(now.rows);
 }
 
 }  // namespace sluice

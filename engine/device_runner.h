@@ -23,9 +23,10 @@ class DeviceRunner final : public ModelRunner {
                                                    std::unique_ptr<Model> model);
 
   const RunnerFacts& facts() const override { return facts_; }
-  void launch(const RunnerStep& step) override;
+  void launch(const StepBatch& batch) override;
+  void sample(std::span<const SamplingRow> rows) override;
   std::span<const SampledToken> collect() override;
-  std::span<const float> hidden() const override { return std::span(hidden_).first(hidden_in_flight_); }
+  std::span<const float> hidden() const override { return std::span(hidden_).first(hidden_collected_); }
 
  private:
   DeviceRunner() = default;
@@ -36,9 +37,15 @@ class DeviceRunner final : public ModelRunner {
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Buffer> logits_;            // [max_sequences, V] f32
   std::unique_ptr<Buffer> hidden_on_device_;  // [max_tokens_per_step, E]
-  std::vector<SampledToken> tokens_;          // [max_sequences]
-  std::vector<float> hidden_;                 // as many, on the host
-  size_t rows_in_flight_ = 0, hidden_in_flight_ = 0;
+  struct Step {
+    size_t rows = 0, hidden = 0;
+    std::vector<SampledToken> tokens;  // [max_sequences]
+  };
+  Step& step(size_t number) { return steps_[number % steps_.size()]; }
+  std::vector<Step> steps_;                            // a ring, as many as may be in flight
+  size_t launched_ = 0, sampled_ = 0, collected_ = 0;  // since the start
+  std::vector<float> hidden_;                          // as many as on the device
+  size_t hidden_collected_ = 0;
 };
 
 }  // namespace sluice

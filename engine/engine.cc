@@ -96,8 +96,9 @@ class LoopEngine final : public Engine {
 
   EngineCore core_;  // engine thread
   Inbox<Message> inbox_;
-  std::vector<Message> messages_;  // engine thread
-  uint64_t published_ended_ = 0;   // engine thread
+  std::vector<Message> messages_;    // engine thread
+  uint64_t published_ended_ = 0;     // engine thread
+  Clock::time_point last_step_end_;  // engine thread
   RetryEstimate retry_;
 
   std::atomic<RequestId> last_id_ = 0;
@@ -226,13 +227,15 @@ void LoopEngine::take_messages() {
 }
 
 bool LoopEngine::run_step() {
-  const auto start = Clock::now();
-  const bool launched = core_.launch(start);
+  const auto now = Clock::now();
+  // A step that was launched behind another begins when that one ends.
+  const auto start = core_.in_flight() > 0 ? last_step_end_ : now;
+  const bool launched = core_.launch(now);
   if (launched) {
     waiting_tokens_ = core_.waiting_prompt_tokens();  // what was admitted waits no more
     core_.wait();
-    const auto end = Clock::now();
-    core_.complete(end, std::chrono::duration<double>(end - start).count());
+    last_step_end_ = Clock::now();
+    core_.complete(last_step_end_, std::chrono::duration<double>(last_step_end_ - start).count());
     show_progress();
   }
   publish(launched);

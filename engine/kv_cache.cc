@@ -9,16 +9,28 @@
 namespace sluice {
 namespace {
 
-constexpr int64_t kFreeMemoryDivisor = 2;  // the share of free memory the cache takes by itself: a half
 constexpr int64_t kBytesWhenUnknown = int64_t{1} << 30;
 // Block ids are 32-bit, slots are block * B + place: far below where either overflows.
 constexpr int64_t kMaxBlocks = int64_t{1} << 24;
 
-KvLayout layout_of(const EngineOptions& options, const ModelConfig& model) {
+KvLayout layout_of(const EngineOptions& options, const ModelConfig& model,
+                   KvOrder order = KvOrder::kPacked) {  // which changes no size
   return {.block_tokens = options.block_size,
           .kv_heads = model.kv_heads,
           .head_size = model.head_size,
-          .dtype = options.kv_cache_dtype};
+          .dtype = options.kv_cache_dtype,
+          .order = order};
+}
+
+Status check_type(DType type, const Backend& backend) {
+  std::string known;
+  for (const DType one : backend.kv_types()) {
+    if (one == type) return {};
+    known += (known.empty() ? "" : ", ") + std::string(name_of(one));
+  }
+  return invalid_argument("--kv-cache-dtype",
+                          sentence("--kv-cache-dtype ", name_of(type), " is not served on ",
+                                   backend.facts().kind, "; there are ", known, "."));
 }
 
 std::string mebibytes(int64_t bytes) {
@@ -27,13 +39,13 @@ std::string mebibytes(int64_t bytes) {
 }
 
 Error too_small(const EngineOptions& options, const KvCacheSize& size, int64_t blocks_needed,
-                int64_t free_bytes) {
+                const CacheMemory& memory) {
   const int64_t fitting = size.block_count * options.block_size;
   const std::string given =
       options.kv_cache_memory_bytes > 0
           ? sentence("--kv-cache-memory-bytes gives ",
                      mebibytes(static_cast<int64_t>(options.kv_cache_memory_bytes)))
-          : sentence("half of the ", mebibytes(free_bytes), " of free memory is there for it");
+          : sentence(memory.words, " gives ", mebibytes(static_cast<int64_t>(memory.budget_bytes)));
   const std::string fix =
       fitting > 1 ? sentence("Set --max-model-len to at most ", fitting, ", or give it more memory.")
                   : std::string("Give it more memory.");
@@ -45,10 +57,23 @@ Error too_small(const EngineOptions& options, const KvCacheSize& size, int64_t b
 
 }  // namespace
 
-Result<KvCacheSize> size_kv_cache(const EngineOptions& options, const ModelConfig& model, size_t free_bytes) {
+CacheMemory cache_memory(const EngineOptions& options, const DeviceFacts& device) {
+  const size_t free = device.memory_free_bytes;
+  if (device.kind != "cuda") return {free, free / 2, "half of the free memory"};
+  const size_t used = device.memory_bytes - std::min(free, device.memory_bytes);
+  const auto allowed =
+      static_cast<size_t>(options.gpu_memory_utilization * static_cast<double>(device.memory_bytes));
+  return {free, allowed > used ? allowed - used : 0,
+          sentence("--gpu-memory-utilization ", options.gpu_memory_utilization, " beside the ",
+                   mebibytes(static_cast<int64_t>(used)), " in use")};
+}
+
+Result<KvCacheSize> size_kv_cache(const EngineOptions& options, const ModelConfig& model,
+                                  const CacheMemory& memory) {
   KvCacheSize size;
   size.block_bytes = static_cast<int64_t>(layout_of(options, model).block_bytes()) * 2 * model.layers;
-  const auto free = static_cast<int64_t>(std::min<size_t>(free_bytes, std::numeric_limits<int64_t>::max()));
+  const auto free =
+      static_cast<int64_t>(std::min<size_t>(memory.free_bytes, std::numeric_limits<int64_t>::max()));
   const int64_t per_sequence = (options.max_model_len + options.block_size - 1) / options.block_size;
   const int64_t useful = per_sequence * options.max_num_seqs;
 
@@ -63,20 +88,21 @@ Result<KvCacheSize> size_kv_cache(const EngineOptions& options, const ModelConfi
     }
     size.block_count = asked / size.block_bytes;
   } else if (free > 0) {
-    size.block_count = std::min(useful, free / kFreeMemoryDivisor / size.block_bytes);
+    size.block_count = std::min(useful, static_cast<int64_t>(memory.budget_bytes) / size.block_bytes);
   } else {
     size.block_count = std::min(useful, std::max(per_sequence, kBytesWhenUnknown / size.block_bytes));
   }
   size.block_count = std::min(size.block_count, kMaxBlocks);
-  if (size.block_count < per_sequence) return too_small(options, size, per_sequence, free);
+  if (size.block_count < per_sequence) return too_small(options, size, per_sequence, memory);
   return size;
 }
 
 Result<std::unique_ptr<KvCache>> KvCache::make(const EngineOptions& options, const ModelConfig& model,
                                                Backend& backend) {
   std::unique_ptr<KvCache> cache(new KvCache);
-  SLUICE_ASSIGN(cache->size_, size_kv_cache(options, model, backend.facts().memory_free_bytes));
-  const KvLayout layout = layout_of(options, model);
+  SLUICE_TRY(check_type(options.kv_cache_dtype, backend));
+  SLUICE_ASSIGN(cache->size_, size_kv_cache(options, model, cache_memory(options, backend.facts())));
+  const KvLayout layout = layout_of(options, model, backend.kv_order());
   const size_t half = layout.block_bytes() * static_cast<size_t>(cache->size_.block_count);
   for (int layer = 0; layer < model.layers; ++layer) {
     auto memory = backend.allocate(2 * half);

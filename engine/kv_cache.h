@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/options.h"
@@ -20,11 +21,20 @@ struct KvCacheSize {
   int64_t bytes() const { return block_count * block_bytes; }
 };
 
-// `options.max_model_len` is filled in. With kv_cache_memory_bytes 0: half of the device's free memory, but
-// never more than max_num_seqs sequences of max_model_len need; when the device cannot tell (free_bytes 0), 1
-// GiB or one sequence. kOutOfMemory when not even one sequence of max_model_len fits, with the length that
-// would.
-Result<KvCacheSize> size_kv_cache(const EngineOptions& options, const ModelConfig& model, size_t free_bytes);
+// What there is for a cache, of which so much may be taken when nobody says how much.
+struct CacheMemory {
+  size_t free_bytes = 0;  // 0: the device cannot tell
+  size_t budget_bytes = 0;
+  std::string words;  // whose budget it is: "half of the free memory"
+};
+// Hosts give half of what is free; GPUs what --gpu-memory-utilization leaves.
+CacheMemory cache_memory(const EngineOptions& options, const DeviceFacts& device);
+
+// `options.max_model_len` is filled in. With kv_cache_memory_bytes 0: the budget, but never more than
+// max_num_seqs sequences of max_model_len need; when the device cannot tell, 1 GiB or one sequence.
+// kOutOfMemory when not even one sequence of max_model_len fits, with the length that would.
+Result<KvCacheSize> size_kv_cache(const EngineOptions& options, const ModelConfig& model,
+                                  const CacheMemory& memory);
 
 class KvCache {
  public:

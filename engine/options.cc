@@ -37,9 +37,9 @@ Status check(const EngineOptions& o) {
                                      "), so that every running sequence gets its token in each step. Raise "
                                      "the one or lower the other."));
   }
-  if (o.kv_cache_dtype != DType::kF32 && o.kv_cache_dtype != DType::kBF16 && o.kv_cache_dtype != DType::kI8) {
-    return invalid_argument("--kv-cache-dtype", sentence("--kv-cache-dtype ", name_of(o.kv_cache_dtype),
-                                                         " is not supported; use bf16, f32 or i8."));
+  if (!(o.gpu_memory_utilization > 0 && o.gpu_memory_utilization <= 1)) {
+    return invalid_argument("--gpu-memory-utilization",
+                            "--gpu-memory-utilization must be above 0 and at most 1.");
   }
   if (o.scheduling_policy != "fcfs" && o.scheduling_policy != "priority") {
     return invalid_argument("--scheduling-policy", "--scheduling-policy must be fcfs or priority.");

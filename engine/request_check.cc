@@ -1,5 +1,7 @@
 #include "engine/request_check.h"
 
+#include <algorithm>
+
 #include "engine/sentence.h"
 
 namespace sluice {
@@ -21,7 +23,8 @@ Status within(const char* param, double value, double low, double high) {
                           sentence(param, " is ", value, "; it must be from ", low, " to ", high, "."));
 }
 
-Status check_sampling(const SamplingParams& p, int vocabulary) {
+Status check_sampling(const SamplingParams& p, const RunnerFacts& facts) {
+  const int vocabulary = facts.vocabulary, most_logprobs = std::min(vocabulary, facts.max_logprobs);
   SLUICE_TRY(within("temperature", p.temperature, 0, 1e6));
   if (!(p.top_p > 0 && p.top_p <= 1)) {
     return invalid_argument("top_p", sentence("top_p is ", p.top_p, "; it must be above 0 and at most 1."));
@@ -30,8 +33,8 @@ Status check_sampling(const SamplingParams& p, int vocabulary) {
   SLUICE_TRY(within("repetition_penalty", p.repetition_penalty, 1e-3, 1e3));
   SLUICE_TRY(within("presence_penalty", p.presence_penalty, -1e3, 1e3));
   SLUICE_TRY(within("frequency_penalty", p.frequency_penalty, -1e3, 1e3));
-  SLUICE_TRY(within("logprobs", p.logprobs, -1, vocabulary));
-  SLUICE_TRY(within("prompt_logprobs", p.prompt_logprobs, -1, vocabulary));
+  SLUICE_TRY(within("logprobs", p.logprobs, -1, most_logprobs));
+  SLUICE_TRY(within("prompt_logprobs", p.prompt_logprobs, -1, most_logprobs));
   if (p.max_tokens < 1) {
     return invalid_argument("max_tokens",
                             sentence("max_tokens is ", p.max_tokens, "; it must be at least 1."));
@@ -90,7 +93,7 @@ Status check(const Request& request, const EngineOptions& options, const RunnerF
                           " tokens, which leaves no room for an answer. Shorten the prompt."),
                  "prompt"};
   }
-  if (!pooled) SLUICE_TRY(check_sampling(request.sampling, facts.vocabulary));
+  if (!pooled) SLUICE_TRY(check_sampling(request.sampling, facts));
   if (!pooled && prompt + answer > options.max_model_len) {
     return Error{
         ErrorCode::kContextLength,

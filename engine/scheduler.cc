@@ -66,6 +66,19 @@ void Scheduler::remove(Sequence& s) {
   s.state = Sequence::State::kEnded;
 }
 
+void Scheduler::token_known(Sequence& s, bool as_chosen) {
+  SLUICE_CHECK(!plan_open_ && s.pending > 0);
+  --s.pending;
+  if (!as_chosen && s.pending > 0) {
+    // Whoever is in the newest step's plan was not preempted since.
+    SLUICE_CHECK(s.state == Sequence::State::kRunning);
+    --s.pending;
+    --s.computed;
+  }
+  make_findable(s);
+  join_holders();
+}
+
 void Scheduler::expired(Clock::time_point now, std::vector<Sequence*>& out) const {
   out.clear();
   for (Sequence* s : deadlines_) {
@@ -89,13 +102,22 @@ const Plan& Scheduler::plan(int prefill_limit) {
   if (enough_blocks) admit_waiting(prefill_left);
 
   // Work without a plan would be a silent hang: rather stop and be restarted.
-  SLUICE_CHECK(!plan_.empty() || !has_work());
+  SLUICE_CHECK(!plan_.empty() || !has_work() || awaits_tokens());
   return plan_;
+}
+
+bool Scheduler::awaits_tokens() const {
+  const auto awaits = [](const Sequence* s) { return s->pending > 0; };
+  return std::ranges::any_of(running_, awaits) || std::ranges::any_of(waiting_, awaits);
 }
 
 void Scheduler::complete() {
   SLUICE_CHECK(plan_open_);
   plan_open_ = false;
+  join_holders();
+}
+
+void Scheduler::join_holders() {
   // Two sequences computed the same block side by side: the later one joins the findable one and frees its
   // own. Only now, so that no two tokens of a step are stored in one slot.
   for (const Duplicate& d : duplicates_) {
@@ -112,7 +134,7 @@ bool Scheduler::plan_decodes() {
   const size_t before = running_.size();
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& s = *running_[i];
-    if (s.uncomputed() != 1 || !grow_for_decode(s)) continue;
+    if (s.uncomputed() != 1 || s.will_end() || !grow_for_decode(s)) continue;
     schedule(s, 1);
     ++plan_.decode_sequences;
   }
@@ -122,7 +144,7 @@ bool Scheduler::plan_decodes() {
 void Scheduler::plan_prefills(int& prefill_left) {
   for (Sequence* s : running_) {
     if (prefill_left == 0) return;
-    if (s->uncomputed() == 0) continue;  // decodes in this plan
+    if (s->uncomputed() <= 1 && s->pending > 0) continue;  // decodes in this plan, or will end
     const int32_t count = within_rows(*s, std::min(s->uncomputed(), prefill_left));
     prefill_left -= count;
     plan_.prefill_tokens += count;
@@ -136,7 +158,7 @@ void Scheduler::admit_waiting(int& prefill_left) {
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (prefill_left == 0 || static_cast<int>(running_.size()) + extra_rows_ >= options_.max_running) return;
     Sequence& s = **next;
-    if (!try_admit(s)) {
+    if (s.pending > 0 || !try_admit(s)) {
       if (blocked_head == nullptr) blocked_head = &s;
       if (blocked_head->bypassed >= options_.max_head_bypass || ++misfits >= kMaxMisfitsPerStep) return;
       ++next;
@@ -258,12 +280,14 @@ void Scheduler::schedule(Sequence& s, int32_t count) {
   plan_.items.push_back(item);
   plan_.tokens += count;
   s.computed += count;
+  if (item.samples) ++s.pending;
   make_findable(s);
 }
 
 void Scheduler::make_findable(Sequence& s) {
   if (!options_.prefix_caching) return;
-  while ((s.chain.depth + 1) * options_.block_tokens <= s.computed) {
+  const int32_t known = std::min(s.computed, s.length());
+  while ((s.chain.depth + 1) * options_.block_tokens <= known) {
     const int32_t index = s.chain.depth;
     const int32_t block = s.blocks[static_cast<size_t>(index)];
     const auto added = cache_.add(s.chain, block_tokens(s, index), block);
@@ -279,7 +303,7 @@ void Scheduler::make_findable(Sequence& s) {
 
 // False: `s` itself was the last in rank and is preempted.
 bool Scheduler::grow_for_decode(Sequence& s) {
-  while (static_cast<int32_t>(s.blocks.size()) < blocks_for(s.length())) {
+  while (static_cast<int32_t>(s.blocks.size()) < blocks_for(s.length() + s.pending)) {
     if (pool_.free_count() > 0) {
       s.blocks.push_back(take_block());
       continue;

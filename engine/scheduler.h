@@ -15,7 +15,10 @@
 //
 // A block is findable by others as soon as the step that computes it is planned: a step stores all its keys
 // and values before it reads any, and steps run in order. So of equal prompts that arrive together only one
-// is computed.
+// is computed. For the same reason blocks may be given away while a launched step still reads them.
+//
+// A sequence with a pending token (Sequence::pending) decodes on with it, unless it will end; one that was
+// preempted waits until its token is known.
 #pragma once
 
 #include <cstdint>
@@ -77,14 +80,17 @@ class Scheduler {
   // Takes a waiting or running sequence out, whatever the reason, and releases its blocks. Not while a plan
   // is open.
   void remove(Sequence& sequence);
+  // A pending token of it has become known. `as_chosen` false: it is another than the device chose; what a
+  // step in flight has computed with that one is void, and will be computed anew. Not while a plan is open.
+  void token_known(Sequence& sequence, bool as_chosen = true);
   // The sequences whose deadline has come, into `out`; they stay until removed.
   void expired(Clock::time_point now, std::vector<Sequence*>& out) const;
 
   // Opens the next step: advances `computed` of the sequences in it. `prefill_limit` bounds the prompt tokens
-  // beside decodes (StepPacer); without decodes the budget alone does. Empty only when there is no sequence.
-  // Valid until complete().
+  // beside decodes (StepPacer); without decodes the budget alone does. Empty only when there is no sequence,
+  // or none that could go on before its pending token is known. Valid until complete().
   const Plan& plan(int prefill_limit);
-  // The planned step's results are in (or it runs before whatever is planned next).
+  // The planned step runs before whatever is planned next.
   void complete();
 
   bool has_work() const { return !waiting_.empty() || !running_.empty(); }
@@ -132,6 +138,8 @@ class Scheduler {
   void schedule(Sequence& sequence, int32_t count);
   int32_t within_rows(const Sequence& sequence, int32_t count) const;
   void make_findable(Sequence& sequence);
+  void join_holders();
+  bool awaits_tokens() const;
   bool grow_for_decode(Sequence& sequence);
   void preempt_last();
   int32_t take_block();

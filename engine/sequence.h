@@ -5,6 +5,9 @@
 //   tokens   [0, prompt_length) the prompt   [prompt_length, length) generated
 //   KV       [0, chain.depth * B) findable by others   [.., computed) in the cache or launched   [computed,
 //   length) not yet
+//
+// Steps in flight have chosen `pending` further tokens that the host has not seen. The next step may compute
+// with the first of them: `computed` may be length + pending - 1.
 #pragma once
 
 #include <algorithm>
@@ -35,6 +38,8 @@ struct Sequence {
   enum class State : uint8_t { kNew, kWaiting, kRunning, kEnded };
   State state = State::kNew;
   int32_t computed = 0;
+  int32_t pending = 0;
+  int32_t pending_row = 0;  // of the step sampled last, which yields the newest of them
   std::vector<int32_t> blocks;
   uint32_t blocks_version = 0;    // changes when a block id already in `blocks` does
   PrefixChain chain;              // behind the blocks made findable
@@ -59,7 +64,9 @@ struct Sequence {
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }
   int32_t generated() const { return length() - prompt_length; }
-  int32_t uncomputed() const { return length() - computed; }
+  int32_t uncomputed() const { return length() + pending - computed; }
+  // What is pending is its last token, whatever it be.
+  bool will_end() const { return generated() + pending >= request.sampling.max_tokens; }
   // Prompt tokens still to be scored: their logits are needed, so no cache can stand for them.
   int32_t unscored() const {
     return request.sampling.prompt_logprobs < 0 ? 0 : std::max(0, prompt_length - 1 - scored);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "base/hash.h"
@@ -72,44 +73,56 @@ SimulatedRunner::SimulatedRunner(SimulatedRunnerOptions options)
     : options_(std::move(options)),
       slots_(static_cast<size_t>(options_.facts.block_count * options_.facts.block_tokens)),
       digests_(std::make_unique_for_overwrite<uint64_t[]>(slots_)),
-      stored_(options_.check_whole_context ? slots_ : 0, -1) {
+      stored_(options_.check_whole_context ? slots_ : 0, -1),
+      steps_(static_cast<size_t>(options_.facts.steps_in_flight)) {
   SLUICE_CHECK_LT(0, options_.facts.vocabulary);
-  tokens_.reserve(static_cast<size_t>(options_.facts.max_sequences));
 }
 
-void SimulatedRunner::launch(const RunnerStep& step) {
-  const StepBatch& batch = step.batch;
+void SimulatedRunner::launch(const StepBatch& batch) {
   SLUICE_CHECK_LE(batch.tokens(), options_.facts.max_tokens_per_step);
   SLUICE_CHECK_LE(batch.sequences(), options_.facts.max_sequences);
-  SLUICE_CHECK_EQ(step.sampling.size(), batch.sample_rows.size());
   SLUICE_CHECK_LE(batch.sample_rows.size(), static_cast<size_t>(options_.facts.max_sequences));
-  last_step_seconds_ = cost_of(batch);
-  step_end_ = Clock::now() +
-              std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(last_step_seconds_));
+  SLUICE_CHECK_EQ(launched_, sampled_);
+  SLUICE_CHECK_LT(launched_ - collected_, steps_.size());
+  SLUICE_CHECK(launched_ == collected_ || hidden_.empty());
+  Step& now = step(launched_++);
+  now.seconds = cost_of(batch);
+  busy_until_ = std::max(busy_until_, Clock::now()) +
+                std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(now.seconds));
+  now.end = busy_until_;
   store(batch);
-  if (step.await_masks) step.await_masks();
   if (options_.check_whole_context) {
     for (int64_t s = 0; s < batch.sequences(); ++s) check_context(batch, s);
-    for (const SamplingRow& row : step.sampling) {
-      SLUICE_CHECK(row.output_tokens.empty() || row.output_tokens.size() == row.draw_index);
-    }
   }
-  tokens_.clear();
-  for (size_t r = 0; r < batch.sample_rows.size(); ++r) {
-    const auto slot = static_cast<size_t>(batch.slots[static_cast<size_t>(batch.sample_rows[r])]);
-    tokens_.push_back(sampled(options_, digests_[slot], step.sampling[r]));
-  }
+  const auto digest_of = [&](int32_t row) {
+    return digests_[static_cast<size_t>(batch.slots[static_cast<size_t>(row)])];
+  };
+  now.rows.clear();
+  for (const int32_t row : batch.sample_rows) now.rows.push_back(digest_of(row));
   hidden_.clear();
-  for (const int32_t row : batch.hidden_rows) {
-    const auto slot = static_cast<size_t>(batch.slots[static_cast<size_t>(row)]);
-    append_hidden(digests_[slot], options_.facts.width, hidden_);
+  for (const int32_t row : batch.hidden_rows) append_hidden(digest_of(row), options_.facts.width, hidden_);
+}
+
+void SimulatedRunner::sample(std::span<const SamplingRow> rows) {
+  SLUICE_CHECK_EQ(launched_, sampled_ + 1);
+  Step& now = step(sampled_++);
+  SLUICE_CHECK_EQ(rows.size(), now.rows.size());
+  now.tokens.clear();
+  latest_.clear();
+  for (size_t r = 0; r < rows.size(); ++r) {
+    SLUICE_CHECK(rows[r].output_tokens.empty() || rows[r].output_tokens.size() == rows[r].draw_index);
+    now.tokens.push_back(sampled(options_, now.rows[r], rows[r]));
+    latest_.push_back(now.tokens.back().id);
   }
 }
 
 std::span<const SampledToken> SimulatedRunner::collect() {
-  if (options_.real_time && last_step_seconds_ > 0) std::this_thread::sleep_until(step_end_);
-  simulated_seconds_ += last_step_seconds_;
-  return tokens_;
+  SLUICE_CHECK_LT(collected_, sampled_);
+  const Step& now = step(collected_++);
+  if (options_.real_time && now.seconds > 0) std::this_thread::sleep_until(now.end);
+  last_step_seconds_ = now.seconds;
+  simulated_seconds_ += now.seconds;
+  return now.tokens;
 }
 
 // As a device does: sequence after sequence, each token behind the one its own block table names.
@@ -131,8 +144,10 @@ void SimulatedRunner::store(const StepBatch& batch) {
         before = digests_[static_cast<size_t>(int64_t{block} * B + previous % B)];
       }
       const int32_t token = batch.token_ids[static_cast<size_t>(t)];
-      digests_[slot] = extend(before, token);
-      if (!stored_.empty()) stored_[slot] = token;
+      if (token < 0) SLUICE_CHECK_LT(static_cast<size_t>(~token), latest_.size());
+      const int32_t known = token < 0 ? latest_[static_cast<size_t>(~token)] : token;
+      digests_[slot] = extend(before, known);
+      if (!stored_.empty()) stored_[slot] = known;
     }
   }
 }

@@ -45,11 +45,12 @@ class SimulatedRunner : public ModelRunner {
   explicit SimulatedRunner(SimulatedRunnerOptions options);
 
   const RunnerFacts& facts() const override { return options_.facts; }
-  void launch(const RunnerStep& step) override;
+  void launch(const StepBatch& batch) override;
+  void sample(std::span<const SamplingRow> rows) override;
   std::span<const SampledToken> collect() override;
   std::span<const float> hidden() const override { return hidden_; }
 
-  // Of all steps since the start.
+  // Of all steps collected since the start, and of the last of them.
   double simulated_seconds() const { return simulated_seconds_; }
   double last_step_seconds() const { return last_step_seconds_; }
 
@@ -63,6 +64,14 @@ class SimulatedRunner : public ModelRunner {
                                 const SamplingRow& row);
 
  private:
+  struct Step {
+    double seconds = 0;
+    Clock::time_point end;
+    std::vector<uint64_t> rows;  // what each row to be sampled has read
+    std::vector<SampledToken> tokens;
+    bool sampled = false;
+  };
+  Step& step(size_t number) { return steps_[number % steps_.size()]; }
   void store(const StepBatch& batch);
   void check_context(const StepBatch& batch, int64_t sequence) const;
   double cost_of(const StepBatch& batch) const;
@@ -72,11 +81,13 @@ class SimulatedRunner : public ModelRunner {
   std::unique_ptr<uint64_t[]> digests_;  // [slots_] of the prefix up to and with the slot's token; memory
                                          // that was never written is never touched
   std::vector<int32_t> stored_;          // [slots_] the slot's token, with check_whole_context
-  std::vector<SampledToken> tokens_;
+  std::vector<Step> steps_;              // a ring, as many as may be in flight
+  size_t launched_ = 0, sampled_ = 0, collected_ = 0;  // since the start
+  std::vector<int32_t> latest_;                        // what the step sampled last chose
   std::vector<float> hidden_;
   double simulated_seconds_ = 0;
   double last_step_seconds_ = 0;
-  Clock::time_point step_end_;
+  Clock::time_point busy_until_;
 };
 
 }  // namespace sluice

@@ -5,10 +5,11 @@
 // `activation_dtype()` (f32 on the CPU).
 //
 // Promises of every backend:
-//  - Row independence: row t of every result depends on row t of the inputs alone (for attention: on that
-//    token's own context), with the same sequence of floating-point operations whatever the other rows, the
-//    split into chunks, the number of threads. So a greedy answer under load equals the answer alone, bit for
-//    bit. Different instruction sets may differ in the last bits.
+//  - Row independence (of GPUs: where they were made deterministic): row t of every result depends on row t
+//    of the inputs alone (for attention: on that token's own context), with the same sequence of
+//    floating-point operations whatever the other rows, the split into chunks, the number of threads. So a
+//    greedy answer under load equals the answer alone, bit for bit. Different instruction sets may differ in
+//    the last bits.
 //  - No allocation in an operation once it has run at its largest size; operations are issued by one thread
 //    and complete in order; results may be read by the host after `synchronize`.
 //  - Shapes are checked by CHECK: a wrong one is our bug. Only load-time calls return errors.
@@ -16,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -69,7 +71,7 @@ class Weight {
 // [query_start[s], query_start[s + 1]); its tokens are consecutive positions ending at
 // context_lengths[s] - 1.
 struct StepBatch {
-  std::span<const int32_t> token_ids;        // [T]
+  std::span<const int32_t> token_ids;        // [T]; below 0, ~r: the token of row r sampled last
   std::span<const int32_t> positions;        // [T]
   std::span<const int64_t> slots;            // [T] where each token's keys and values go
   std::span<const int32_t> query_start;      // [S + 1]
@@ -94,6 +96,7 @@ struct AttentionShape {
   int head_size = 0;    // D
   float scale = 0;      // on q.k, usually 1 / sqrt(D)
   int sliding_window = 0;  // > 0: a token sees itself and the sliding_window - 1 tokens before it
+  bool operator==(const AttentionShape&) const = default;
   int qkv_columns() const { return (query_heads + 2 * kv_heads) * head_size; }
 };
 
@@ -146,6 +149,12 @@ class Backend {
 
   virtual DeviceFacts facts() const = 0;
   virtual DType activation_dtype() const = 0;
+  // How a cache that this backend reads must lie.
+  virtual KvOrder kv_order() const { return KvOrder::kPacked; }
+  virtual std::vector<DType> kv_types() const { return {DType::kF32, DType::kBF16, DType::kI8}; }
+  // With 2, a step may be issued before `finish_sample` of the one before, and name its tokens by rows.
+  virtual int steps_in_flight() const { return 1; }
+  virtual int max_logprobs() const { return INT32_MAX; }  // SamplingRow::logprobs may be so many
 
   // ---- load time ----
   virtual Result<std::unique_ptr<Buffer>> allocate(size_t bytes) = 0;
@@ -158,6 +167,13 @@ class Backend {
   // ---- a step ----
   // Makes the batch's arrays readable by the device; the ops below take what this returns.
   virtual const StepBatch& stage(const StepBatch& batch) = 0;
+  // Stages the batch and has `forward` issue the step's operations on it. What is issued may depend on the
+  // batch's shape and addresses alone: a device may add sequences that nobody reads, up to `most_sequences`,
+  // and record what was issued, to run it again when the shape comes again.
+  using Forward = std::function<void(const StepBatch& staged)>;
+  virtual void run(const StepBatch& batch, int /*most_sequences*/, const Forward& forward) {
+    forward(stage(batch));
+  }
 
   // out[t] = table row token_ids[t].                               table [V, E], out [T, E]
   virtual void embed(const Weight& table, std::span<const int32_t> token_ids, TensorView out) = 0;
@@ -187,8 +203,12 @@ class Backend {
   virtual void gated_activation(Activation kind, TensorView gate_up, TensorView out) = 0;
   // out[r] = x[rows[r]]                                            x [T, E], out [R, E], also as f32
   virtual void gather_rows(TensorView x, std::span<const int32_t> rows, TensorView out) = 0;
-  // Draws one token from each row of logits [R, V] f32 as `rows` say. Logits are scratch afterwards.
+  // Draws one token from each row of logits [R, V] f32 as `rows` say; R may be 0. Logits are scratch
+  // afterwards. `out` is written by the time the `finish_sample` that belongs to this call returns, and must
+  // stay until then.
   virtual void sample(TensorView logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) = 0;
+  // Waits for the oldest `sample` not finished yet, and so for its step.
+  virtual void finish_sample() {}
 
   virtual void synchronize() = 0;
 };

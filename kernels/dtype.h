@@ -7,13 +7,14 @@
 
 namespace sluice {
 
-enum class DType : uint8_t { kF32, kF16, kBF16, kI8, kI32 };
+// kF8: E4M3 without infinities (https://arxiv.org/abs/2209.05433), as NVIDIA's and PyTorch's float8_e4m3fn.
+enum class DType : uint8_t { kF32, kF16, kBF16, kF8, kI8, kI32 };
 
 constexpr size_t bytes_of(DType t) {
   switch (t) {
     case DType::kF32: case DType::kI32: return 4;
     case DType::kF16: case DType::kBF16: return 2;
-    case DType::kI8: return 1;
+    case DType::kF8: case DType::kI8: return 1;
   }
   return 0;
 }
@@ -53,6 +54,7 @@ constexpr std::string_view name_of(DType t) {
     case DType::kF32: return "f32";
     case DType::kF16: return "f16";
     case DType::kBF16: return "bf16";
+    case DType::kF8: return "f8";
     case DType::kI8: return "i8";
     case DType::kI32: return "i32";
   }
@@ -86,6 +88,28 @@ inline uint16_t f32_to_f16(float f) {
     return static_cast<uint16_t>(sign | (__builtin_bit_cast(uint32_t, shifted) - 0x3f000000U));
   }
   return static_cast<uint16_t>(sign | ((magnitude + 0xc8000000U + 0xfffU + ((magnitude >> 13) & 1)) >> 13));
+}
+inline constexpr float kLargestF8 = 448.0F;
+inline float f8_to_f32(uint8_t v) {
+  const int exponent = v >> 3 & 15, mantissa = v & 7;
+  float magnitude = exponent == 0 ? static_cast<float>(mantissa) * 0x1p-9f
+                                  : __builtin_bit_cast(float, static_cast<uint32_t>((exponent + 120) << 23 |
+                                                                                    mantissa << 20));
+  if ((v & 0x7f) == 0x7f) magnitude = __builtin_nanf("");
+  return (v & 0x80) != 0 ? -magnitude : magnitude;
+}
+inline uint8_t f32_to_f8(float f) {  // what is too large becomes 448
+  const auto u = __builtin_bit_cast(uint32_t, f);
+  const auto sign = static_cast<uint8_t>(u >> 24 & 0x80U);
+  const uint32_t magnitude = u & 0x7fffffffU;
+  if (magnitude > 0x7f800000U) return static_cast<uint8_t>(sign | 0x7fU);
+  if (magnitude >= 0x43e00000U) return static_cast<uint8_t>(sign | 0x7eU);
+  if (magnitude < 0x3c800000U) {  // subnormal, units of 2^-9: let the addition round
+    const float shifted = __builtin_bit_cast(float, magnitude) + 0x1p14f;
+    return static_cast<uint8_t>(sign | (__builtin_bit_cast(uint32_t, shifted) - 0x46800000U));
+  }
+  const uint32_t rounded = magnitude + 0x7ffffU + (magnitude >> 20 & 1U);
+  return static_cast<uint8_t>(sign | ((rounded >> 20) - (120U << 3)));
 }
 
 }  // namespace sluice

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "kernels/backend.h"
@@ -10,10 +11,15 @@
 namespace sluice {
 
 struct BackendOptions {
-  std::string device = "auto";  // auto, cpu, reference
+  std::string device = "auto";  // auto (a GPU where there is one, else cpu), cpu, cuda, cuda:N, reference
   int threads = 0;              // CPU threads that compute; 0: one per physical core this process may use
   std::string isa = "auto";     // cpu only, for tests: auto, avx2, avx512, avx512_vnni, avx512_bf16
+  bool deterministic = false;   // cuda only, like the next; see kernels/cuda/cuda_backend.h
+  bool graphs = true;
 };
+
+// One line for each GPU that could be used, or one that says why there is none.
+std::vector<std::string> describe_gpus();
 
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options);
 

@@ -93,6 +93,7 @@ struct Computing {
 
 Result<Computing> start_engine(const ServeOptions& options, const ModelFiles& files,
                                const std::function<void(double)>& on_progress) {
+  for (const std::string& gpu : describe_gpus()) log::info("{}", gpu);
   SLUICE_ASSIGN(std::unique_ptr<Backend> backend, make_backend(options.backend));
   Computing computing;
   computing.device = backend->facts().kind;

@@ -48,8 +48,12 @@ Result<DType> parse_cache_dtype(const std::string& text) {
   if (name == "auto" || name == "bf16" || name == "bfloat16") return DType::kBF16;
   if (name == "f32" || name == "fp32" || name == "float32" || name == "float") return DType::kF32;
   if (name == "int8" || name == "i8") return DType::kI8;
+  if (name == "f16" || name == "fp16" || name == "float16") return DType::kF16;
+  if (name == "fp8" || name == "fp8_e4m3" || name == "f8") return DType::kF8;
   return invalid_argument("--kv-cache-dtype",
-                          "--kv-cache-dtype is '" + text + "'; it must be auto, bf16, f32 or int8.");
+                          "--kv-cache-dtype is '" + text +
+                              "'; it must be auto, bf16, f32 or int8 (CPU), bf16, fp16 or "
+                              "fp8 (CUDA).");
 }
 
 // 32k, 1M: as vLLM reads lengths (k is 1000, K is 1024).
@@ -125,6 +129,8 @@ struct RawOptions {
                              download_dir, allowed_origins = "[]", allowed_methods = "[\"*\"]",
                              allowed_headers = "[\"*\"]", simulate;
   bool no_prefix_caching = false;
+  bool no_async_scheduling = false;
+  bool enforce_eager = false;
 };
 
 void add_server_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
@@ -302,8 +308,17 @@ void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
                  "Memory of the KV cache (2G, 512MiB). Default: a share of "
                  "the free memory, at most what --max-num-seqs of --max-model-len need.")
       ->group(group);
+  app.add_option(
+         "--gpu-memory-utilization", e.gpu_memory_utilization,
+         "Share of a GPU's memory for weights, activations and KV cache together. Lower it where others "
+         "use the GPU too.")
+      ->capture_default_str()
+      ->group(group);
   app.add_flag("--no-enable-prefix-caching", raw.no_prefix_caching,
                "Compute every prompt whole. For measurements.")
+      ->group(group);
+  app.add_flag("--no-async-scheduling", raw.no_async_scheduling,
+               "Plan a step only when the one before has ended, on GPUs too. For measurements.")
       ->group(group);
   app.add_option("--scheduling-policy", e.scheduling_policy,
                  "fcfs, or priority (a request's 'priority', lower first).")
@@ -325,8 +340,16 @@ void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
   app.add_option("--seed", e.seed, "Mixed into the random draws of requests without a seed of their own.")
       ->capture_default_str()
       ->group(group);
-  app.add_option("--device", o.backend.device, "auto, cpu, or reference (slow and exact, for comparisons).")
+  app.add_option("--device", o.backend.device,
+                 "auto (a GPU where there is one), cpu, cuda, cuda:N, or reference (slow and exact, for "
+                 "comparisons).")
       ->capture_default_str()
+      ->group(group);
+  app.add_flag("--deterministic", o.backend.deterministic,
+               "On GPUs: an answer's bits depend on no other request. Slower; CPUs do so in any case.")
+      ->group(group);
+  app.add_flag("--enforce-eager", raw.enforce_eager,
+               "On GPUs: issue every operation anew in place of recorded steps. For measurements.")
       ->group(group);
   app.add_option("--threads", o.backend.threads,
                  "Threads that compute; 0: one per physical core this process may use.")
@@ -371,6 +394,8 @@ Status finish(const CLI::App& app, ServeOptions& o, const RawOptions& raw) {
   SLUICE_ASSIGN(o.responses_store_bytes, parse_bytes("--responses-store-bytes", raw.responses_store_bytes));
   finish_limits(o.listen);
   o.engine.enable_prefix_caching = !raw.no_prefix_caching;
+  o.engine.async_scheduling = !raw.no_async_scheduling;
+  o.backend.graphs = !raw.enforce_eager;
   if (!raw.download_dir.empty()) {
     o.repository.cache_directory = raw.download_dir;
     o.repository.download_directory = raw.download_dir;

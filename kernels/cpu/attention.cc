@@ -29,6 +29,7 @@ CacheType cache_type(DType dtype) {
       return CacheType::kBF16;
     case DType::kI8:
       return CacheType::kI8;
+    case DType::kF8:
     case DType::kI32:
       break;
   }

@@ -194,6 +194,7 @@ class CpuBackend : public Backend {
     SLUICE_CHECK_EQ(static_cast<int64_t>(rows.size()), logits.rows);
     SLUICE_CHECK_EQ(rows.size(), out.size());
     const auto count = static_cast<int>(rows.size());
+    if (count == 0) return;
     pool_.run(count, [&](int r, int thread) {
       const auto at = static_cast<size_t>(r);
       samplers_[static_cast<size_t>(thread)].sample({logits.f32(r), static_cast<size_t>(logits.columns)},

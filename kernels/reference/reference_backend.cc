@@ -63,11 +63,18 @@ class ReferenceBackend : public Backend {
     return std::unique_ptr<Weight>(std::move(weight));
   }
 
-  const StepBatch& stage(const StepBatch& batch) override { return batch; }
+  int steps_in_flight() const override { return 2; }
+  const StepBatch& stage(const StepBatch& batch) override {
+    staged_ = batch;
+    token_ids_.assign(batch.token_ids.begin(), batch.token_ids.end());
+    for (int32_t& id : token_ids_) id = id < 0 ? latest_.at(static_cast<size_t>(~id)) : id;
+    staged_.token_ids = token_ids_;
+    return staged_;
+  }
 
   void embed(const Weight& table, std::span<const int32_t> token_ids, TensorView out) override {
     for (size_t t = 0; t < token_ids.size(); ++t) {
-      SLUICE_CHECK_LT(token_ids[t], table.rows());
+      SLUICE_CHECK(token_ids[t] >= 0 && token_ids[t] < table.rows());
       std::memcpy(out.f32(static_cast<int64_t>(t)), dense(table).row(token_ids[t]),
                   static_cast<size_t>(out.columns) * 4);
     }
@@ -127,12 +134,18 @@ class ReferenceBackend : public Backend {
     }
   }
   void sample(TensorView logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) override {
+    latest_.clear();
     for (size_t r = 0; r < rows.size(); ++r) {
       out[r] = reference::sample_row(
           {logits.f32(static_cast<int64_t>(r)), static_cast<size_t>(logits.columns)}, rows[r]);
+      latest_.push_back(out[r].id);
     }
   }
   void synchronize() override {}
+
+ private:
+  StepBatch staged_;
+  std::vector<int32_t> token_ids_, latest_;
 };
 
 }  // namespace

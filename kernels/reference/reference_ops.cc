@@ -65,6 +65,8 @@ float load(const std::byte* page, DType dtype, size_t offset, float scale) {
       return f16_to_f32(reinterpret_cast<const uint16_t*>(page)[offset]);
     case DType::kBF16:
       return bf16_to_f32(reinterpret_cast<const uint16_t*>(page)[offset]);
+    case DType::kF8:
+      return scale * f8_to_f32(reinterpret_cast<const uint8_t*>(page)[offset]);
     case DType::kI8:
       return scale * static_cast<float>(reinterpret_cast<const int8_t*>(page)[offset]);
     case DType::kI32:
@@ -85,6 +87,9 @@ void store(std::byte* page, DType dtype, size_t offset, float value, float inver
     case DType::kBF16:
       reinterpret_cast<uint16_t*>(page)[offset] = f32_to_bf16(value);
       return;
+    case DType::kF8:
+      reinterpret_cast<uint8_t*>(page)[offset] = f32_to_f8(value * inverse_scale);
+      return;
     case DType::kI8:
       reinterpret_cast<int8_t*>(page)[offset] = static_cast<int8_t>(std::nearbyint(value * inverse_scale));
       return;
@@ -94,17 +99,18 @@ void store(std::byte* page, DType dtype, size_t offset, float value, float inver
   SLUICE_CHECK(!"a KV cache type");
 }
 
-// A token's scale within its page, int8 only: its largest magnitude becomes 127.
+// A token's scale within its page, one-byte types only: its largest magnitude becomes the type's own.
 float set_scale(const KvLayout& layout, std::byte* page, int token, const float* head) {
-  if (layout.dtype != DType::kI8) return 0;
+  if (!layout.has_scales()) return 0;
+  const float top = layout.dtype == DType::kF8 ? kLargestF8 : 127;
   float largest = 0;
   for (int d = 0; d < layout.head_size; ++d) largest = std::max(largest, std::fabs(head[d]));
-  KvView::scales(page, layout)[token] = largest / 127;
-  return largest > 0 ? 127 / largest : 0;
+  KvView::scales(page, layout)[token] = largest / top;
+  return largest > 0 ? top / largest : 0;
 }
 
 float get_scale(const KvLayout& layout, std::byte* page, int token) {
-  return layout.dtype == DType::kI8 ? KvView::scales(page, layout)[token] : 0;
+  return layout.has_scales() ? KvView::scales(page, layout)[token] : 0;
 }
 
 }  // namespace

@@ -47,8 +47,8 @@ void RouterCore::arrive(RequestSketch sketch, Seconds now) {
     return reject(request, Ending::kDeadline, 504, "The request's deadline had passed when it arrived.", now);
   }
   if (group.queue.empty() && try_dispatch(request, now)) return;
-  hold(request, false, now);
-  pump(group, now);
+  hold(request, false, now);  // or it is rejected, and with it its group may be gone
+  pump_all(now);
 }
 
 void RouterCore::answered(RequestId id, Attempt number, int status, Seconds retry_after, Seconds now) {

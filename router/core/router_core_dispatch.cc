@@ -49,7 +49,9 @@ uint32_t RouterCore::prompt_tokens_of(const RequestSketch& sketch) const {
 
 // What is evicted there was not used for as long as the cache holds things; the chance that it will be yet.
 double RouterCore::reuse_after(const Replica& replica, Seconds now) const {
-  return std::exp((replica.placed.horizon() - now) / reuse_.interval());
+  // Running requests hold a part of the memory, and the rest turns over the faster.
+  const Seconds held_for = (now - replica.placed.horizon()) * (1 - replica.kv_usage());
+  return std::exp(-held_for / reuse_.interval());
 }
 
 // Fills candidates_ with who can take the request now, all but their cached tokens.

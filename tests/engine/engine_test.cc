@@ -48,8 +48,9 @@ class GatedRunner : public ModelRunner {
   GatedRunner(const SimulatedRunnerOptions& options, std::shared_ptr<Gate> gate)
       : inner_(options), gate_(std::move(gate)) {}
   const RunnerFacts& facts() const override { return inner_.facts(); }
-  void launch(const RunnerStep& step) override {
-    inner_.launch(step);
+  void sample(std::span<const SamplingRow> rows) override { inner_.sample(rows); }
+  void launch(const StepBatch& batch) override {
+    inner_.launch(batch);
     std::lock_guard lock(gate_->mutex);
     ++gate_->launched;
     gate_->changed.notify_all();
@@ -228,7 +229,7 @@ TEST(Engine, refuses_options_that_contradict_the_runner) {
   EXPECT_THAT(attempt([](EngineOptions& o) { o.block_size = 17; }), HasSubstr("multiple of 16"));
   EXPECT_THAT(attempt([](EngineOptions& o) { o.block_size = 32; }), HasSubstr("hold 16 tokens"));
   EXPECT_THAT(attempt([](EngineOptions& o) { o.scheduling_policy = "lifo"; }), HasSubstr("fcfs or priority"));
-  EXPECT_THAT(attempt([](EngineOptions& o) { o.kv_cache_dtype = DType::kI32; }), HasSubstr("bf16"));
+  EXPECT_THAT(attempt([](EngineOptions& o) { o.gpu_memory_utilization = 1.5; }), HasSubstr("at most 1"));
 }
 
 TEST(Engine, refuses_with_a_time_to_retry_when_the_queue_is_full) {

@@ -165,8 +165,10 @@ struct Expected {
 };
 
 inline Expected expected_answer(const SimulatedRunnerOptions& runner, const std::vector<int32_t>& prompt,
-                                const SamplingParams& sampling, int stripes = 0) {
+                                const SamplingParams& sampling, int stripes = 0,
+                                const ThinkingBudget& budget = {}) {
   Expected expected;
+  Thinking thinking;
   std::vector<int32_t> prefix = prompt;
   std::vector<int32_t> banned = sampling.stop_token_ids;
   if (!sampling.ignore_eos)
@@ -188,7 +190,8 @@ inline Expected expected_answer(const SimulatedRunnerOptions& runner, const std:
     } else if (i < sampling.min_tokens) {
       row.banned_tokens = banned;
     }
-    const int32_t token = SimulatedRunner::expected_token(runner, prefix, row);
+    const int32_t token =
+        thinking.next(budget, expected.tokens, SimulatedRunner::expected_token(runner, prefix, row));
     prefix.push_back(token);
     expected.tokens.push_back(token);
     const bool eos = (stripes > 0 || !sampling.ignore_eos) && contains(runner.facts.eos_ids, token);

@@ -30,49 +30,65 @@ EngineOptions options(int max_model_len, int max_num_seqs, size_t bytes = 0) {
   return o;
 }
 
+CacheMemory host(size_t free_bytes) {
+  return cache_memory({}, {.kind = "cpu", .memory_bytes = 1000 * kMiB, .memory_free_bytes = free_bytes});
+}
+
 TEST(KvCacheSize, takes_no_more_than_all_sequences_at_their_longest_need) {
-  const auto size = size_kv_cache(options(1000, 4), model(), 1000 * kMiB);
+  const auto size = size_kv_cache(options(1000, 4), model(), host(1000 * kMiB));
   ASSERT_TRUE(size.ok());
   EXPECT_EQ(size->block_bytes, 16384);
   EXPECT_EQ(size->block_count, 63 * 4);
 }
 
 TEST(KvCacheSize, takes_half_of_the_free_memory_when_more_could_be_used) {
-  const auto size = size_kv_cache(options(4096, 1000), model(), 100 * kMiB);
+  const auto size = size_kv_cache(options(4096, 1000), model(), host(100 * kMiB));
   ASSERT_TRUE(size.ok());
   EXPECT_EQ(size->block_count, 50 * 64);
 }
 
 TEST(KvCacheSize, takes_what_it_is_given) {
-  const auto size = size_kv_cache(options(1000, 1, 10 * kMiB + 5), model(), 100 * kMiB);
+  const auto size = size_kv_cache(options(1000, 1, 10 * kMiB + 5), model(), host(100 * kMiB));
   ASSERT_TRUE(size.ok());
   EXPECT_EQ(size->block_count, 640);
 }
 
+TEST(KvCacheSize, takes_of_a_gpu_what_its_share_leaves_beside_the_weights) {
+  EngineOptions o = options(4096, 1000);
+  o.gpu_memory_utilization = 0.9;
+  const DeviceFacts gpu{.kind = "cuda", .memory_bytes = 1000 * kMiB, .memory_free_bytes = 800 * kMiB};
+  EXPECT_EQ(size_kv_cache(o, model(), cache_memory(o, gpu))->block_count, 700 * 64);
+  o.gpu_memory_utilization = 0.1;
+  const auto none = size_kv_cache(o, model(), cache_memory(o, gpu));
+  ASSERT_FALSE(none.ok());
+  EXPECT_THAT(none.error().message,
+              HasSubstr("--gpu-memory-utilization 0.1 beside the 200 MiB in use gives 0.0"));
+}
+
 TEST(KvCacheSize, is_modest_when_the_device_cannot_tell_its_memory) {
-  const auto size = size_kv_cache(options(4096, 60000), model(), 0);
+  const auto size = size_kv_cache(options(4096, 60000), model(), host(0));
   ASSERT_TRUE(size.ok());
   EXPECT_EQ(size->bytes(), int64_t{1} << 30);
 }
 
 TEST(KvCacheSize, says_what_would_fit) {
-  const auto none = size_kv_cache(options(4096, 8), model(), 4 * kMiB);
+  const auto none = size_kv_cache(options(4096, 8), model(), host(4 * kMiB));
   ASSERT_FALSE(none.ok());
   EXPECT_EQ(none.error().code, ErrorCode::kOutOfMemory);
   EXPECT_THAT(none.error().message, HasSubstr("4096 tokens needs 4.0 MiB"));
-  EXPECT_THAT(none.error().message, HasSubstr("half of the 4.0 MiB of free memory"));
+  EXPECT_THAT(none.error().message, HasSubstr("half of the free memory gives 2.0 MiB"));
   EXPECT_THAT(none.error().message, HasSubstr("--max-model-len to at most 2048"));
 
-  const auto given = size_kv_cache(options(4096, 8, kMiB), model(), 100 * kMiB);
+  const auto given = size_kv_cache(options(4096, 8, kMiB), model(), host(100 * kMiB));
   ASSERT_FALSE(given.ok());
   EXPECT_THAT(given.error().message, HasSubstr("--kv-cache-memory-bytes gives 1.0 MiB"));
   EXPECT_THAT(given.error().message, HasSubstr("--max-model-len to at most 1024"));
 
-  const auto greedy = size_kv_cache(options(1000, 8, 200 * kMiB), model(), 100 * kMiB);
+  const auto greedy = size_kv_cache(options(1000, 8, 200 * kMiB), model(), host(100 * kMiB));
   ASSERT_FALSE(greedy.ok());
   EXPECT_THAT(greedy.error().message, HasSubstr("asks for 200 MiB, but only 100 MiB are free"));
 
-  const auto tiny = size_kv_cache(options(4096, 8, 1), model(), 100 * kMiB);
+  const auto tiny = size_kv_cache(options(4096, 8, 1), model(), host(100 * kMiB));
   ASSERT_FALSE(tiny.ok());
   EXPECT_THAT(tiny.error().message, HasSubstr("Give it more memory."));
 }

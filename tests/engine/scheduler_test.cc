@@ -37,8 +37,21 @@ struct World {
       if (item.samples) sampled.push_back(item.sequence);
     }
     scheduler.complete();
-    for (Sequence* s : sampled) s->tokens.push_back(next_token);
+    for (Sequence* s : sampled) learn(*s);
     return counts;
+  }
+
+  // The next step while the tokens of the one before are not known yet, though on the device: its tokens of
+  // each sequence.
+  std::map<RequestId, int> step_ahead() {
+    std::map<RequestId, int> counts;
+    for (const PlanItem& item : scheduler.plan(kAllTokens).items) counts[item.sequence->id] = item.count;
+    scheduler.complete();
+    return counts;
+  }
+  void learn(Sequence& s) {
+    s.tokens.push_back(next_token);
+    scheduler.token_known(s);
   }
 
   std::vector<RequestId> running() const {
@@ -97,6 +110,75 @@ TEST(Scheduler, the_latency_limit_bounds_prompts_only_beside_decodes) {
   world.step();  // 1: 8, 2: 3
   world.add(tokens(40));
   EXPECT_EQ(world.step(4), (Counts{{1, 1}, {2, 1}, {3, 4}}));
+}
+
+TEST(Scheduler, goes_on_with_a_token_that_is_not_known_yet) {
+  World world(small(100));
+  world.add(tokens(3), 3);
+  Sequence& s = *world.sequences[0];
+  EXPECT_EQ(world.step_ahead(), (Counts{{1, 3}}));
+  EXPECT_EQ(s.pending, 1);
+  EXPECT_EQ(world.step_ahead(), (Counts{{1, 1}}));
+  EXPECT_EQ(s.pending, 2);
+  EXPECT_EQ(s.computed, 4);
+  world.learn(s);
+  EXPECT_EQ(world.step_ahead(), (Counts{{1, 1}}));
+  world.learn(s);
+  EXPECT_EQ(world.step_ahead(), (Counts{}));  // what is pending is its third and last
+  world.learn(s);
+  EXPECT_EQ(s.pending, 0);
+  EXPECT_EQ(s.generated(), 3);
+}
+
+TEST(Scheduler, computes_a_token_anew_that_became_another) {
+  World world(small(100));
+  world.add(tokens(3), 9);
+  Sequence& s = *world.sequences[0];
+  world.step_ahead();
+  world.step_ahead();
+  s.tokens.push_back(7);
+  world.scheduler.token_known(s, false);
+  EXPECT_EQ(s.pending, 0);
+  EXPECT_EQ(s.computed, 3);
+  EXPECT_EQ(world.step(), (Counts{{1, 1}}));
+  EXPECT_EQ(s.computed, 4);
+}
+
+TEST(Scheduler, finds_a_block_only_when_all_its_tokens_are_known) {
+  SchedulerOptions options = small(100);
+  options.prefix_caching = true;
+  World world(options);
+  world.add(tokens(3), 9);
+  Sequence& s = *world.sequences[0];
+  world.step_ahead();
+  world.step_ahead();  // computes the fourth token, which fills the block
+  EXPECT_EQ(world.scheduler.cache().size(), 0);
+  world.learn(s);
+  EXPECT_EQ(world.scheduler.cache().size(), 1);
+  EXPECT_EQ(s.chain.depth, 1);
+}
+
+TEST(Scheduler, takes_a_preempted_sequence_back_when_its_token_is_known) {
+  World world(small(4));  // 16 tokens
+  world.add(tokens(4), 12);
+  world.step();
+  world.add(tokens(4), 12);
+  world.step();
+  Sequence& victim = *world.sequences[1];
+  while (victim.state == Sequence::State::kRunning) {
+    world.step_ahead();
+    for (auto& s : world.sequences) {
+      if (s->pending > 0) world.learn(*s);
+    }
+  }
+  EXPECT_EQ(world.scheduler.counts().preemptions, 1U);
+  EXPECT_EQ(victim.computed, 0);
+  EXPECT_EQ(victim.pending, 0);
+  world.scheduler.remove(*world.sequences[0]);
+  victim.pending = 1;
+  EXPECT_EQ(world.step_ahead(), (Counts{}));
+  world.learn(victim);
+  EXPECT_EQ(world.step_ahead(), (Counts{{2, victim.length()}}));
 }
 
 TEST(Scheduler, preempts_youngest_when_blocks_run_out) {

@@ -16,12 +16,25 @@ TEST(MakeBackend, makes_what_was_asked_for) {
 }
 
 TEST(MakeBackend, says_what_is_possible_when_it_cannot) {
-  EXPECT_EQ(make_backend({.device = "abacus"}).error().param, "device");
+  for (const char* device : {"abacus", "cuda:x", "cuda:-1", "cuda:", "cudas"})
+    EXPECT_EQ(make_backend({.device = device}).error().param, "device") << device;
+  EXPECT_EQ(make_backend({.device = "cuda:1x"}).error().code, ErrorCode::kInvalidArgument);
   const auto isa = make_backend({.isa = "avx1024"});
   ASSERT_FALSE(isa.ok());
   EXPECT_EQ(isa.error().code, ErrorCode::kUnsupported);
   EXPECT_NE(isa.error().message.find("avx2"), std::string::npos);
   EXPECT_EQ(make_backend({.threads = -1}).error().param, "threads");
+}
+
+TEST(MakeBackend, says_what_gpus_there_are_or_why_not) {
+  const std::vector<std::string> gpus = describe_gpus();
+  ASSERT_FALSE(gpus.empty());
+  const auto backend = make_backend({.device = "cuda"});
+  EXPECT_EQ(backend.ok(), gpus[0].starts_with("cuda:0")) << gpus[0];
+  if (!backend.ok()) {
+    EXPECT_EQ(backend.error().code, ErrorCode::kUnavailable);
+    EXPECT_FALSE(backend.error().message.empty());
+  }
 }
 
 TEST(MakeBackend, the_cpu_tells_its_memory_and_threads) {

@@ -80,5 +80,27 @@ TEST(QuantBlocks, what_was_quantised_comes_back_within_half_a_step) {
   }
 }
 
+TEST(F8, keeps_its_own_values_and_rounds_others_to_the_nearest) {
+  std::vector<float> values;
+  for (int bits = 0; bits < 0x7f; ++bits) {
+    values.push_back(f8_to_f32(static_cast<uint8_t>(bits)));
+    EXPECT_EQ(f32_to_f8(values.back()), bits);
+    EXPECT_EQ(f32_to_f8(-values.back()), bits | 0x80);
+  }
+  EXPECT_EQ(values.back(), kLargestF8);
+  EXPECT_EQ(values[0x38], 1.0F);
+  EXPECT_EQ(values[1], 0x1p-9F);
+  for (size_t i = 0; i + 1 < values.size(); ++i) {
+    ASSERT_LT(values[i], values[i + 1]);
+    const float middle = (values[i] + values[i + 1]) / 2;
+    EXPECT_EQ(f32_to_f8(std::nextafter(middle, 0.0F)), i);
+    EXPECT_EQ(f32_to_f8(std::nextafter(middle, 1e9F)), i + 1);
+    EXPECT_EQ(f32_to_f8(middle) % 2, 0) << "a tie goes to the even one";
+  }
+  EXPECT_EQ(f32_to_f8(1e9F), 0x7e);
+  EXPECT_EQ(f32_to_f8(-INFINITY), 0xfe);
+  EXPECT_TRUE(std::isnan(f8_to_f32(f32_to_f8(NAN))));
+}
+
 }  // namespace
 }  // namespace sluice

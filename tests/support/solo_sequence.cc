@@ -10,7 +10,8 @@ SoloSequence::SoloSequence(Model& model, Backend& backend, DType kv_dtype, int c
       layout_{.block_tokens = 16,
               .kv_heads = model.config().kv_heads,
               .head_size = model.config().head_size,
-              .dtype = kv_dtype} {
+              .dtype = kv_dtype,
+              .order = backend.kv_order()} {
   const int count = (capacity + 15) / 16;
   for (int b = 0; b < count; ++b) blocks_.push_back((b * 7 + 3) % count);
   if (count % 7 == 0) std::iota(blocks_.rbegin(), blocks_.rend(), 0);  // 7 b + 3 would not visit all of them

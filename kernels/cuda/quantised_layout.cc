@@ -1,0 +1,139 @@
+#include "kernels/cuda/quantised_layout.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/check.h"
+#include "kernels/quant_blocks.h"
+
+namespace sluice::cuda {
+namespace {
+
+// Where a value of a tile stands: lane, step, pair, and which of the pair.
+struct Place {
+  int lane, step, pair, second;
+};
+
+Place place_of(int output, int input) {
+  const int in_step = input % 16;
+  return {4 * (output % 8) + in_step / 4, input / 16, output / 8 + 2 * (in_step % 4 / 2), in_step % 2};
+}
+
+void or_word(std::byte* plane, int word, uint32_t bits) {
+  uint32_t value;
+  std::memcpy(&value, plane + 4 * word, 4);
+  value |= bits;
+  std::memcpy(plane + 4 * word, &value, 4);
+}
+
+void store_value(const QuantisedLayout& layout, std::byte* tile, Place at, uint32_t stored) {
+  if (layout.bits == 8) {
+    const int half = at.pair / 2;
+    return or_word(tile + 512 * half, 4 * at.lane + at.step, stored << (16 * at.second + 8 * (at.pair % 2)));
+  }
+  or_word(tile, 4 * at.lane + at.step, (stored & 15U) << (16 * at.second + 4 * at.pair));
+  std::byte* const high = tile + layout.low_bytes();
+  if (layout.bits == 5) or_word(high, at.lane, stored >> 4U << (16 * at.second + 4 * at.step + at.pair));
+  if (layout.bits == 6) {
+    or_word(high, 2 * at.lane + at.step / 2,
+            stored >> 4U << (16 * at.second + 8 * (at.step % 2) + 2 * at.pair));
+  }
+}
+
+// What brings the decoded integers (quant_blocks.h) to stored ones: some come around zero.
+int stored_shift(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kQ8_0:
+      return 128;
+    case WeightFormat::kQ6_K:
+      return 32;
+    case WeightFormat::kQ3_K:
+      return 4;
+    default:
+      return 0;
+  }
+}
+
+// The power of two that brings the largest scale or minimum to 1 or a little below.
+float row_scale_of(std::span<const QuantRun> runs) {
+  float largest = 0;
+  for (const QuantRun& run : runs) largest = std::max({largest, std::fabs(run.scale), std::fabs(run.offset)});
+  if (largest == 0 || !std::isfinite(largest)) return 1;
+  int exponent = 0;
+  std::frexp(largest, &exponent);
+  return std::ldexp(1.0F, exponent);
+}
+
+}  // namespace
+
+QuantisedLayout layout_of(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kQ4_0:
+      return {4, 32, 8, false};
+    case WeightFormat::kQ4_1:
+    case WeightFormat::kQ4_K:
+      return {4, 32, 0, true};
+    case WeightFormat::kQ5_0:
+      return {5, 32, 16, false};
+    case WeightFormat::kQ5_1:
+    case WeightFormat::kQ5_K:
+      return {5, 32, 0, true};
+    case WeightFormat::kQ8_0:
+      return {8, 32, 128, false};
+    case WeightFormat::kQ2_K:
+      return {4, 16, 0, true};
+    case WeightFormat::kQ3_K:
+      return {4, 16, 4, false};
+    case WeightFormat::kQ6_K:
+      return {6, 16, 32, false};
+    default:
+      SLUICE_CHECK(!"a quantised format");
+      return {};
+  }
+}
+
+PackedTiles pack_tiles(const HostWeight& weight) {
+  PackedTiles packed;
+  packed.layout = layout_of(weight.format);
+  packed.outputs = static_cast<int>(weight.rows);
+  packed.inputs = static_cast<int>(weight.columns);
+  const QuantisedLayout& layout = packed.layout;
+  const int64_t panels = (weight.rows + kTileOutputs - 1) / kTileOutputs;
+  const int64_t tiles = (weight.columns + kTileInputs - 1) / kTileInputs;
+  packed.tiles.resize(static_cast<size_t>(panels * tiles * layout.tile_bytes()));
+  packed.row_scales.assign(static_cast<size_t>(panels * kTileOutputs), 0);
+  const auto facts = facts_of(weight.format);
+  std::vector<QuantRun> runs(static_cast<size_t>(weight.columns / 16));
+  for (int64_t row = 0; row < weight.rows; ++row) {
+    const std::byte* block = weight.bytes + static_cast<size_t>(row) * weight.row_bytes();
+    for (int64_t b = 0; b < weight.columns / facts.block_weights; ++b, block += facts.block_bytes)
+      unpack_block(weight.format, block, runs.data() + b * (facts.block_weights / 16));
+    const float row_scale = row_scale_of(runs);
+    packed.row_scales[static_cast<size_t>(row)] = row_scale;
+    const int output = static_cast<int>(row % kTileOutputs);
+    for (size_t r = 0; r < runs.size(); ++r) {
+      const QuantRun& run = runs[r];
+      const int first = static_cast<int>(r * 16 % kTileInputs);
+      std::byte* const tile =
+          packed.tiles.data() +
+          (row / kTileOutputs * tiles + static_cast<int64_t>(r) * 16 / kTileInputs) * layout.tile_bytes();
+      for (int i = 0; i < 16; ++i) {
+        const int stored = run.q[i] + stored_shift(weight.format);
+        store_value(layout, tile, place_of(output, first + i), static_cast<uint32_t>(stored));
+      }
+      const int place = first / layout.group * kTileOutputs + output;
+      std::byte* const scales = tile + layout.low_bytes() + layout.high_bytes();
+      const uint16_t scale = f32_to_f16(run.scale / row_scale), minimum = f32_to_f16(run.offset / row_scale);
+      if (layout.has_minimum) {
+        std::memcpy(scales + 4 * place, &scale, 2);
+        std::memcpy(scales + 4 * place + 2, &minimum, 2);
+      } else {
+        std::memcpy(scales + 2 * place, &scale, 2);
+      }
+    }
+  }
+  return packed;
+}
+
+}  // namespace sluice::cuda

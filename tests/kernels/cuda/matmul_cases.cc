@@ -1,0 +1,196 @@
+// Matrix multiplications against the reference: every format, one token to more than a block takes, outputs
+// and inputs that fill no tile.
+#include <fmt/format.h>
+
+#include "kernels/cuda/gpu_types.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/quant_blocks.h"
+#include "kernels/reference/reference_ops.h"
+#include "tests/kernels/cuda/cases.h"
+#include "tests/kernels/cuda/device_world.h"
+#include "tests/kernels/kernel_world.h"
+
+namespace sluice::cuda::testing {
+namespace {
+
+using sluice::testing::FileWeight;
+
+constexpr double kBf16 = 0.006;
+// A quantised weight's scale is rounded to f16, and in a dequantised one the product to bf16 as well.
+constexpr double kQuantised = 0.008;
+
+TensorView view_of(std::vector<float>& values, int64_t rows, int64_t columns) {
+  return TensorView::of(values.data(), DType::kF32, rows, columns);
+}
+
+enum class Way { kSkinny, kTiled, kTiledThenBias };
+
+struct Wanted {
+  std::vector<float> x, bias, out;
+  int tokens, inputs, outputs;
+
+  Wanted(int token_count, const std::vector<float>& weights, int output_count, int input_count)
+      : x(rounded(random_values(static_cast<size_t>(token_count * input_count), 3))),
+        bias(random_values(static_cast<size_t>(output_count), 4)),
+        out(static_cast<size_t>(token_count * output_count)),
+        tokens(token_count),
+        inputs(input_count),
+        outputs(output_count) {
+    reference::matmul(weights.data(), outputs, inputs, view_of(x, tokens, inputs), bias.data(),
+                      view_of(out, tokens, outputs));
+  }
+};
+
+// Tokens lie further apart than they are wide, and what lies between must not count.
+struct SpreadTokens {
+  explicit SpreadTokens(const Wanted& wanted)
+      : stride(wanted.inputs + 24), bits(static_cast<size_t>(wanted.tokens * stride), 0x7fc0) {
+    for (int t = 0; t < wanted.tokens; ++t) {
+      for (int i = 0; i < wanted.inputs; ++i) {
+        bits[static_cast<size_t>(t * stride + i)] =
+            f32_to_bf16(wanted.x[static_cast<size_t>(t * wanted.inputs + i)]);
+      }
+    }
+  }
+  int stride;
+  std::vector<uint16_t> bits;  // not-a-numbers between
+};
+
+template <class Run>  // (Rows x, const MatmulOut& out)
+std::string compare(const Wanted& wanted, double tolerance, const std::string& what, const Run& run) {
+  const SpreadTokens spread(wanted);
+  const DeviceArray<uint16_t> x(spread.bits);
+  const DeviceArray<float> bias(wanted.bias);
+  DeviceArray<uint16_t> out(wanted.out.size());
+  DeviceArray<float> out_f32(wanted.out.size());
+  const Rows rows{reinterpret_cast<bf16*>(x.get()), spread.stride, wanted.tokens, wanted.inputs};
+  run(rows, MatmulOut{reinterpret_cast<bf16*>(out.get()), nullptr, wanted.outputs, bias.get()});
+  run(rows, MatmulOut{nullptr, out_f32.get(), wanted.outputs, bias.get()});
+  const std::string wrong = judge(what, relative_error(as_float(out.take()), wanted.out), tolerance + kBf16);
+  return wrong.empty() ? judge(what + " to f32", relative_error(out_f32.take(), wanted.out), tolerance)
+                       : wrong;
+}
+
+std::string dense_case(Way way, int tokens, int outputs, int inputs) {
+  const std::vector<float> weights = rounded(random_values(static_cast<size_t>(outputs * inputs), 1, 0.05F));
+  const Wanted wanted(tokens, weights, outputs, inputs);
+  const DeviceArray<uint16_t> w(as_bf16(weights));
+  const DenseMatrix matrix{reinterpret_cast<const bf16*>(w.get()), outputs, inputs};
+  // Without the bias in the sum, bf16 is rounded to twice.
+  const double tolerance = way == Way::kTiledThenBias ? kBf16 : 1e-5;
+  return compare(wanted, tolerance, "a dense product", [&](Rows x, const MatmulOut& out) {
+    if (way == Way::kSkinny) return matmul_skinny(matrix, x, out, nullptr);
+    MatmulOut without = out;
+    without.bias = nullptr;
+    if (way == Way::kTiledThenBias) {
+      matmul_tiled(matrix, x, without, nullptr);
+      return add_bias(out, tokens, outputs, nullptr);
+    }
+    matmul_tiled(matrix, x, out, nullptr);
+  });
+}
+
+struct OnDevice {
+  explicit OnDevice(const HostWeight& weight)
+      : packed(pack_tiles(weight)),
+        tiles(packed.tiles),
+        row_scales(packed.row_scales),
+        matrix{tiles.get(), row_scales.get(), packed.layout, packed.outputs, packed.inputs} {}
+  PackedTiles packed;
+  DeviceArray<std::byte> tiles;
+  DeviceArray<float> row_scales;
+  QuantisedMatrix matrix;
+};
+
+std::vector<float> dequantised(const FileWeight& weight) {
+  std::vector<float> values(static_cast<size_t>(weight.host.rows * weight.host.columns));
+  for (int64_t r = 0; r < weight.host.rows; ++r) {
+    dequantize(weight.host.format, weight.host.bytes + static_cast<size_t>(r) * weight.host.row_bytes(),
+               weight.host.columns, values.data() + r * weight.host.columns);
+  }
+  return values;
+}
+
+std::string quantised_case(WeightFormat format, int tokens, int outputs, int inputs) {
+  const FileWeight weight(format, outputs, inputs, 7);
+  const Wanted wanted(tokens, dequantised(weight), outputs, inputs);
+  const OnDevice device(weight.host);
+  DeviceArray<float> sums(static_cast<size_t>(tokens * inputs / 16));
+  return compare(wanted, kQuantised, "a quantised product", [&](Rows x, const MatmulOut& out) {
+    matmul_skinny(device.matrix, x, sums.get(), out, nullptr);
+  });
+}
+
+std::string dequantise_case(WeightFormat format, int outputs, int inputs) {
+  const FileWeight weight(format, outputs, inputs, 7);
+  const std::vector<float> want = dequantised(weight);
+  const OnDevice device(weight.host);
+  DeviceArray<uint16_t> all(want.size());
+  dequantise(device.matrix, reinterpret_cast<bf16*>(all.get()), nullptr);
+  const std::vector<int32_t> ids = {outputs - 1, 0, 9};
+  const DeviceArray<int32_t> rows(ids);
+  DeviceArray<uint16_t> some(ids.size() * static_cast<size_t>(inputs));
+  embed(device.matrix, rows.get(), {reinterpret_cast<bf16*>(some.get()), inputs, 3, inputs}, nullptr);
+  std::vector<float> want_some;
+  for (const int32_t id : ids)
+    want_some.insert(want_some.end(), want.begin() + id * inputs, want.begin() + (id + 1) * inputs);
+  const std::string wrong = judge("dequantise", relative_error(as_float(all.take()), want), kQuantised);
+  return wrong.empty() ? judge("embed", relative_error(as_float(some.take()), want_some), kQuantised) : wrong;
+}
+
+// A token's bits are the same whoever is with it.
+std::string alone_case(WeightFormat format) {
+  const int outputs = 40, inputs = 256, tokens = 13;
+  const FileWeight weight(format, outputs, inputs, 7);
+  const OnDevice device(weight.host);
+  const std::vector<float> x = random_values(static_cast<size_t>(tokens * inputs), 5);
+  const DeviceArray<uint16_t> all(as_bf16(x));
+  DeviceArray<float> together(static_cast<size_t>(tokens * outputs)), alone(static_cast<size_t>(outputs));
+  DeviceArray<float> sums(static_cast<size_t>(tokens * inputs / 16));
+  auto* const first = reinterpret_cast<bf16*>(all.get());
+  matmul_skinny(device.matrix, {first, inputs, tokens, inputs}, sums.get(),
+                {nullptr, together.get(), outputs}, nullptr);
+  const std::vector<float> want = together.take();
+  for (const int t : {0, 7, 12}) {
+    matmul_skinny(device.matrix, {first + t * inputs, inputs, 1, inputs}, sums.get(),
+                  {nullptr, alone.get(), outputs}, nullptr);
+    const std::vector<float> got = alone.take();
+    if (!std::equal(got.begin(), got.end(), want.begin() + t * outputs))
+      return "a token's bits depend on others";
+  }
+  return "";
+}
+
+}  // namespace
+
+void add_matmul_cases(std::vector<Case>& cases) {
+  for (const int tokens : {1, 8, 9, 16}) {
+    for (const auto& [outputs, inputs] : {std::pair(16, 8), std::pair(33, 72), std::pair(48, 1032)}) {
+      cases.push_back({fmt::format("skinny_{}x{}x{}", tokens, outputs, inputs),
+                       [=] { return dense_case(Way::kSkinny, tokens, outputs, inputs); }});
+    }
+  }
+  for (const int tokens : {1, 17, 129}) {
+    for (const auto& [outputs, inputs] : {std::pair(8, 8), std::pair(136, 168)}) {
+      cases.push_back({fmt::format("tiled_{}x{}x{}", tokens, outputs, inputs),
+                       [=] { return dense_case(Way::kTiled, tokens, outputs, inputs); }});
+      cases.push_back({fmt::format("tiled_then_bias_{}x{}x{}", tokens, outputs, inputs),
+                       [=] { return dense_case(Way::kTiledThenBias, tokens, outputs, inputs); }});
+    }
+  }
+  for (const WeightFormat format : sluice::testing::kAllFormats) {
+    if (format < WeightFormat::kQ4_0) continue;
+    const auto facts = facts_of(format);
+    const std::string name(facts.name);
+    for (const int tokens : {1, 11}) {
+      const int inputs = facts.block_weights == 32 ? 608 : 768;  // 608: the last tile is half empty
+      cases.push_back(
+          {fmt::format("{}_{}", name, tokens), [=] { return quantised_case(format, tokens, 41, inputs); }});
+    }
+    cases.push_back({name + "_dequantised",
+                     [=] { return dequantise_case(format, 41, facts.block_weights == 32 ? 96 : 256); }});
+    cases.push_back({name + "_alone", [=] { return alone_case(format); }});
+  }
+}
+
+}  // namespace sluice::cuda::testing
