@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The router against nginx as a plain reverse proxy, in one run on one machine: small bodies, long prompts, and
-many streams at once, over simulated replicas. Needs nginx and wrk (Debian: nginx-light, wrk).
+"""The router against nginx as a plain reverse proxy, in one run on one machine: small bodies, long prompts,
+and many streams at once, over simulated replicas. Needs nginx and wrk (Debian: nginx-light, wrk).
 
     bench/route_speed.py --build build [--seconds 8] [--rounds 3] [--out FILE]
 """
@@ -173,7 +173,10 @@ def rounds(world, folder, count, connections, seconds, text):
 
 async def one_stream(port, tokens, index):
     body = json.dumps({"prompt": f"{index} of many", "max_tokens": tokens, "temperature": 0, "stream": True})
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    )
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write((head + body).encode())
     count, tail = 0, b""

@@ -159,7 +159,7 @@ def test_goes_where_the_prefix_is(router, fleet):
 
 
 def test_predicts_what_is_cached(router):
-    """What the router believes of a prompt seen before is what the replica then finds, but for the last blocks."""
+    """What the router believes of a prompt seen before is what the replica finds, but for the last blocks."""
     body = chat("Facts and figures of the world. " * 300, max_tokens=4, **GREEDY)
     first = router.post("/v1/chat/completions", body).json()["usage"]
     wait_until(lambda: router.metric("sluice_router_dictionary_entries") > 10)

@@ -31,8 +31,9 @@ TEST(BodyScan, finds_what_routing_wants) {
 }
 
 TEST(BodyScan, is_not_fooled_by_text_that_looks_like_fields) {
-  const BodyScan found = scan(
-      R"({"messages":[{"content":"\"model\":\"evil\",\"stream\":true","model":"inner","stream":true}],"user":"me"})");
+  const BodyScan found =
+      scan(R"({"messages":[{"content":"\"model\":\"evil\",\"stream\":true","model":"inner","stream":true}],)"
+           R"("user":"me"})");
   EXPECT_EQ(found.model, "");
   EXPECT_FALSE(found.stream);
   EXPECT_EQ(found.user, "me");
@@ -72,7 +73,8 @@ TEST(BodyScan, tells_what_can_go_on_elsewhere) {
 
 TEST(BodyScan, survives_values_of_the_wrong_kind) {
   const BodyScan found = scan(
-      R"({"model":3,"stream":"true","user":{},"priority":"high","max_tokens":-5,"temperature":[],"n":"x","prompt":{}})");
+      R"({"model":3,"stream":"true","user":{},"priority":"high","max_tokens":-5,"temperature":[],"n":"x",)"
+      R"("prompt":{}})");
   EXPECT_EQ(found.model, "");
   EXPECT_FALSE(found.stream || found.greedy);
   EXPECT_EQ(found.max_tokens, 0U);

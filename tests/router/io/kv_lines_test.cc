@@ -25,18 +25,32 @@ constexpr std::string_view kHello =
     R"("hash":"sluice-1","models":["m"]})"
     "\n";
 constexpr std::string_view kStream =
-    R"({"event":"snapshot","blocks":["0000000000000001","00000000000000ff","0000000000000002","0000000000000001"]}
-{"seq":5,"event":"stored","hash":"0000000000000003","parent":"0000000000000002"}
-{"event":"snapshot_end","settled":6}
-{"seq":6,"event":"admitted","request":"r-1","choice":0,"prompt_tokens":100,"cached_tokens":32,"blocks":6,"hash":"fedcba9876543210"}
-{"seq":7,"event":"admitted","request":"r-1","choice":1,"prompt_tokens":100,"cached_tokens":96,"blocks":6,"hash":"fedcba9876543210"}
-{"event":"heartbeat","next":8}
-{"seq":8,"event":"prefilled","request":"r-1","choice":0}
-{"seq":9,"event":"evicted","hash":"0000000000000003"}
-{"seq":10,"event":"load","running":3,"waiting":2,"waiting_uncached_tokens":50,"prefilling_tokens":7,"kv_blocks_total":100,"kv_blocks_used":25,"kv_blocks_cached":60,"prefill_tokens_per_s":8000,"decode_step_s":0.006}
-{"seq":11,"event":"something_new","hash":5}
-{"seq":12,"event":"finished","request":"r-1","choice":0,"reason":"stop","generated":9}
-)";
+    R"({"event":"snapshot","blocks":["0000000000000001","00000000000000ff",)"
+    R"("0000000000000002","0000000000000001"]})"
+    "\n"
+    R"({"seq":5,"event":"stored","hash":"0000000000000003","parent":"0000000000000002"})"
+    "\n"
+    R"({"event":"snapshot_end","settled":6})"
+    "\n"
+    R"({"seq":6,"event":"admitted","request":"r-1","choice":0,"prompt_tokens":100,"cached_tokens":32,)"
+    R"("blocks":6,"hash":"fedcba9876543210"})"
+    "\n"
+    R"({"seq":7,"event":"admitted","request":"r-1","choice":1,"prompt_tokens":100,"cached_tokens":96,)"
+    R"("blocks":6,"hash":"fedcba9876543210"})"
+    "\n"
+    R"({"event":"heartbeat","next":8})"
+    "\n"
+    R"({"seq":8,"event":"prefilled","request":"r-1","choice":0})"
+    "\n"
+    R"({"seq":9,"event":"evicted","hash":"0000000000000003"})"
+    "\n"
+    R"({"seq":10,"event":"load","running":3,"waiting":2,"waiting_uncached_tokens":50,"prefilling_tokens":7,)"
+    R"("kv_blocks_total":100,"kv_blocks_used":25,"kv_blocks_cached":60,"prefill_tokens_per_s":8000})"
+    "\n"
+    R"({"seq":11,"event":"something_new","hash":5})"
+    "\n"
+    R"({"seq":12,"event":"finished","request":"r-1","choice":0,"reason":"stop","generated":9})"
+    "\n";
 
 TEST(KvLines, tells_the_core_what_a_replica_says) {
   const std::string all = std::string(kHello) + std::string(kStream);
