@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick{20};
 constexpr Seconds kRelayTick = 0.25;
+constexpr size_t kMaxResponses = 100'000;
 
 }  // namespace
 
@@ -115,19 +116,33 @@ void Dispatcher::perform(const Action& action) {
 RequestId Dispatcher::enter(Relay& relay) {
   const RequestId id = ++last_id_;
   relays_.emplace(id, &relay);
-  names_.try_emplace(relay.request().request_id, id);
+  Named& named = names_[relay.request().request_id];
+  named.id = named.live++ == 0 ? id : 0;
   return id;
 }
 
 void Dispatcher::leave(Relay& relay) {
-  relays_.erase(relay.id());
+  if (relays_.erase(relay.id()) == 0) return;
   const auto name = names_.find(relay.request().request_id);
-  if (name != names_.end() && name->second == relay.id()) names_.erase(name);
+  if (--name->second.live == 0) names_.erase(name);
 }
 
 RequestId Dispatcher::request_of(std::string_view request_name) const {
   const auto at = names_.find(request_name);
-  return at == names_.end() ? 0 : at->second;
+  return at == names_.end() ? 0 : at->second.id;
+}
+
+void Dispatcher::remember_response(std::string_view response, ReplicaId replica) {
+  if (!homes_.insert_or_assign(std::string(response), replica).second) return;
+  homes_by_age_.emplace_back(response);
+  if (homes_by_age_.size() <= kMaxResponses) return;
+  homes_.erase(homes_by_age_.front());
+  homes_by_age_.pop_front();
+}
+
+ReplicaId Dispatcher::home_of(std::string_view response) const {
+  const auto at = homes_.find(response);
+  return at == homes_.end() ? kNoReplica : at->second;
 }
 
 uint64_t Dispatcher::held_now() const {

@@ -2,6 +2,7 @@
 // replica and the requests that are on their way. Everything here lives on one I/O thread.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -53,6 +54,9 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   std::string unknown_model(const std::string& model) const;
   std::string default_model() const;
   uint32_t block_tokens() const { return block_tokens_; }
+  // Which replica keeps a response (POST /v1/responses) under its id; the last hundred thousand are known.
+  void remember_response(std::string_view response, ReplicaId replica);
+  ReplicaId home_of(std::string_view response) const;
   uint64_t random();
   bool is_sick(ReplicaId id) const { return sick_.contains(id); }  // its health checks fail
 
@@ -95,7 +99,13 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>> links_;
   std::unordered_map<ReplicaId, ReplicaLink*> joined_;
   std::unordered_map<RequestId, Relay*> relays_;
-  std::unordered_map<std::string, RequestId, TextHash, std::equal_to<>> names_;
+  struct Named {
+    RequestId id = 0;  // 0: several live ones have this name, and events of it say nothing
+    int live = 0;
+  };
+  std::unordered_map<std::string, Named, TextHash, std::equal_to<>> names_;
+  std::unordered_map<std::string, ReplicaId, TextHash, std::equal_to<>> homes_;
+  std::deque<std::string> homes_by_age_;
   std::vector<Action> actions_;
   RequestId last_id_ = 0;
   uint32_t block_tokens_ = 16;

@@ -162,6 +162,7 @@ void Relay::start() {
   if (resumable_ && !scan.greedy && !scan.seeded) seed_ = dispatcher_.random() & kSeedMask;
   sketch.resumable = resumable_;
   sketch.retryable = endpoint_.retryable;
+  if (!scan.previous_response.empty()) sketch.home = dispatcher_.home_of(scan.previous_response);
   const std::string* explain = request_.headers.find("x-sluice-explain");
   explains_ = sketch.explain = explain != nullptr && *explain == "1";
   sketch.id = id_ = dispatcher_.enter(*this);
@@ -331,6 +332,7 @@ void Relay::pass(Try& attempt, std::string_view bytes) {
     first_byte_at_ = dispatcher_.now();
     dispatcher_.counters().first_byte.observe(first_byte_at_ - arrived_);
   }
+  note_response(bytes, attempt.replica);
   if (!attempt.is_stream) return give(bytes);
   const std::string_view events = attempt.cut.take(bytes);
   if (events.empty()) return;
@@ -365,6 +367,7 @@ void Relay::pass_whole(Try& attempt) {
     return finish();
   }
   begin_head(attempt.status, attempt.headers);
+  note_response(attempt.held, attempt.replica);
   head_.body = std::move(attempt.held);
   bytes_out_ += head_.body.size();
   if (first_byte_at_ == kNever) {
@@ -374,6 +377,18 @@ void Relay::pass_whole(Try& attempt) {
   done_ = true;
   end_ = "complete";
   exchange_.respond(std::move(head_));
+}
+
+// The id stands in the first event, or near the front of the whole.
+void Relay::note_response(std::string_view bytes, ReplicaId replica) {
+  if (!endpoint_.keeps_answers || std::exchange(noted_, true)) return;
+  constexpr std::string_view kId = "\"id\":\"resp_";
+  constexpr size_t kMaxId = 128;
+  bytes = bytes.substr(0, 4096);
+  const size_t at = bytes.find(kId);
+  if (at == std::string_view::npos) return;
+  const std::string_view id = bytes.substr(at + 6, bytes.find('"', at + 6) - at - 6);
+  if (id.size() <= kMaxId) dispatcher_.remember_response(id, replica);
 }
 
 void Relay::give(std::string_view bytes) {

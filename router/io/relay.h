@@ -30,6 +30,7 @@ class Relay final : public Responder {
     bool has_body = true;       // JSON that tells the model and the prompt
     bool can_continue = false;  // the replicas of ours know continue_tokens there
     bool retryable = true;
+    bool keeps_answers = false;  // under an id, from which later requests may go on
   };
 
   // `scan` points into `body`; both are empty where the endpoint has none.
@@ -72,6 +73,7 @@ class Relay final : public Responder {
   void pass(Try& attempt, std::string_view bytes);
   void pass_whole(Try& attempt);
   void give(std::string_view bytes);
+  void note_response(std::string_view bytes, ReplicaId replica);
   void finish();
   void stop_with_error(const std::string& message, int status);
   void lose(Attempt attempt);
@@ -107,6 +109,7 @@ class Relay final : public Responder {
   bool measured_ = false;     // its added latency
   bool begun_ = false;        // the client has a head
   bool done_ = false;         // and all the rest
+  bool noted_ = false;        // under which id its replica keeps it
   bool last_event_ = false;   // the stream has said that it is complete
   int status_ = 0;
   int dispatches_ = 0;

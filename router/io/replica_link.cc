@@ -111,7 +111,8 @@ ReplicaLink::~ReplicaLink() {
 }
 
 void ReplicaLink::change(FoundReplica found) {
-  const bool rejoin = found.models != found_.models || found.max_running != found_.max_running;
+  const bool rejoin = found.models != found_.models || found.max_running != found_.max_running ||
+                      (found_.draining && !found.draining);
   found_ = std::move(found);
   if (id_ == kNoReplica) return;
   if (rejoin) return part();

@@ -141,8 +141,12 @@ class AskAll final : public Responder, public UpstreamSink {
   AskAll(Dispatcher& dispatcher, Exchange& exchange, HttpRequest&& request)
       : dispatcher_(dispatcher), exchange_(exchange), request_(std::move(request)) {
     for (const auto& [name, link] : dispatcher.links()) {
-      if (link->id() != kNoReplica) names_.push_back(name);
+      if (link->id() != kNoReplica && !dispatcher.is_sick(link->id())) names_.push_back(name);
     }
+    // Who is asked first stands last.
+    const std::string& rest = request_.path_rest;
+    const std::string home = dispatcher.name_of(dispatcher.home_of(rest.substr(0, rest.find('/'))));
+    std::ranges::stable_partition(names_, [&](const std::string& name) { return name != home; });
   }
   void next();
 
@@ -247,7 +251,9 @@ std::string replica_list(const Dispatcher& dispatcher) {
 Routes make_routes(Dispatcher& dispatcher) {
   Routes routes;
   for (const auto& each : kPassed) {
-    const Relay::Endpoint endpoint{each.path, each.has_body, each.can_continue, each.retryable};
+    const bool keeps_answers = std::string_view(each.path) == "/v1/responses";
+    const Relay::Endpoint endpoint{each.path, each.has_body, each.can_continue, each.retryable,
+                                   keeps_answers};
     routes.add({each.method, each.path, [&dispatcher, endpoint](Exchange& exchange, HttpRequest&& request) {
                   return pass_on(dispatcher, exchange, std::move(request), endpoint);
                 }});

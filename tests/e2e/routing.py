@@ -22,7 +22,7 @@ QUICK = (
 
 
 def router_program(server_program):
-    return str(pathlib.Path(server_program).with_name("sluice-route"))
+    return os.environ.get("SLUICE_ROUTER") or str(pathlib.Path(server_program).with_name("sluice-route"))
 
 
 class Routing(Serving):

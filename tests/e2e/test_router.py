@@ -142,6 +142,22 @@ def test_what_is_kept_under_an_id_is_found_where_it_is(router):
     assert httpx.get(router.url + "/v1/responses/resp_none").status_code == 404
 
 
+def test_what_goes_on_from_a_response_goes_where_it_is(router):
+    for stream in (False, True):
+        for _ in range(4):
+            body = {"input": "Hello.", "max_output_tokens": 4}
+            if stream:
+                events, _ = deltas(router, "/v1/responses", body)
+                previous = events[0]["response"]["id"]
+            else:
+                previous = router.post("/v1/responses", body).json()["id"]
+            for _ in range(3):
+                again = body | {"previous_response_id": previous}
+                answer = router.post("/v1/responses", again)
+                assert answer.status_code == 200, answer.text
+                previous = answer.json()["id"]
+
+
 def test_goes_where_the_prefix_is(router, fleet):
     """Turn after turn of a conversation finds all of the turns before in the cache of its replica."""
     messages = [{"role": "user", "content": "A long story, please. " * 200}]
