@@ -304,10 +304,9 @@ def test_a_replica_that_refuses_is_passed_over(program):
             for code in (503, 429, 500):
                 status[0] = code
                 wait_until(lambda: router.replicas()[false.url]["state"] == "ready")
-                codes = [router.post(*completion("a", max_tokens=1)).status_code for _ in range(6)]
-                assert codes == [200] * 6, code
-            asked = len(false.posts)
-            assert asked >= 3
+                asked = len(false.posts)
+                while len(false.posts) == asked:  # its Retry-After passes meanwhile
+                    assert router.post(*completion("a", max_tokens=1)).status_code == 200
             status[0] = 400
             wait_until(lambda: router.post(*completion("a", max_tokens=1)).status_code == 400)
 
@@ -403,7 +402,7 @@ def test_a_replica_that_stalls_before_its_first_byte_is_overtaken(program):
         with Routing(program, [first.url, second.url], "--policy=round-robin", "--hedge-factor=2") as router:
             for _ in range(2):
                 assert stream(router, *chat("Hello.")).done
-            assert len(first.posts) == 1 and len(second.posts) == 2
-            assert router.metric("sluice_router_hedges_won_total") == 1
+            assert len(first.posts) >= 1 and len(second.posts) == 2
+            assert router.metric("sluice_router_hedges_won_total") == len(first.posts)
             release.set()
             wait_until(lambda: router.metric("sluice_router_inflight_requests") == 0)
