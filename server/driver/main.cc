@@ -107,6 +107,15 @@ int main(int argc, char** argv) {
     print_help(stderr);
     return 2;
   }
+  // `sluice bench engine` is sluice-bench-engine, where that is installed.
+  if (argc > 2 && is_verb(verb) && is_verb(argv[2])) {
+    const std::string both = find_program(verb + "-" + argv[2]);
+    if (!both.empty()) {
+      execv(both.c_str(), argv + 2);
+      std::perror(("sluice: " + both).c_str());
+      return 126;
+    }
+  }
   const std::string program = is_verb(verb) ? find_program(verb) : "";
   if (program.empty()) {
     std::fprintf(stderr, "sluice: there is no verb '%.40s'; `sluice --help` lists those installed.\n",
