@@ -5,13 +5,8 @@
 #include <string>
 
 #include "base/check.h"
-#include "base/hash.h"
 
 namespace sluice {
-
-uint64_t block_hash(uint64_t parent_hash, std::span<const int32_t> tokens) {
-  return hash_bytes(tokens.data(), tokens.size_bytes(), parent_hash);
-}
 
 PrefixCache::PrefixCache(int64_t block_count, int block_tokens, BlockHash hash)
     : block_tokens_(static_cast<size_t>(block_tokens)),
@@ -21,7 +16,7 @@ PrefixCache::PrefixCache(int64_t block_count, int block_tokens, BlockHash hash)
       buckets_(std::bit_ceil(static_cast<size_t>(block_count) + 1), kNone) {}
 
 PrefixChain PrefixCache::start(uint64_t salt) {
-  return {.hash = hash_combine(0, salt), .parent = salt, .depth = 0};
+  return {.hash = prefix_seed(salt), .parent = salt, .depth = 0};
 }
 
 std::span<const int32_t> PrefixCache::tokens_of(int32_t block) const {

@@ -14,14 +14,11 @@
 #include <string_view>
 #include <vector>
 
+#include "base/block_hash.h"
+
 namespace sluice {
 
 using BlockHash = uint64_t (*)(uint64_t parent_hash, std::span<const int32_t> tokens);
-
-// The house's block hash (base/hash.h over the token ids as little-endian int32), the same in engine and
-// router.
-uint64_t block_hash(uint64_t parent_hash, std::span<const int32_t> tokens);
-inline constexpr std::string_view kBlockHashName = "sluice-1";  // changes with the hash's values
 
 // A place in the tree of known prefixes: behind `depth` whole blocks.
 struct PrefixChain {

@@ -26,6 +26,7 @@ constexpr Verb kKnown[] = {
     {"serve", "serve a model through the OpenAI API"},
     {"route", "spread requests over many servers"},
     {"bench", "measure a server under load"},
+    {"bench-router-sim", "compare routing policies in virtual time"},
     {"deploy", "run servers on Kubernetes"},
 };
 
@@ -76,12 +77,11 @@ void print_help(std::FILE* out) {
   for (const std::string& verb : installed_verbs()) {
     const auto* known =
         std::find_if(std::begin(kKnown), std::end(kKnown), [&](const Verb& k) { return verb == k.name; });
-    std::fprintf(out, "  %-10s %s\n", verb.c_str(), known == std::end(kKnown) ? "" : known->about);
+    std::fprintf(out, "  %-16s %s\n", verb.c_str(), known == std::end(kKnown) ? "" : known->about);
   }
   std::fputs(
-      "  version    print the release\n\n`sluice VERB` runs the program sluice-VERB, found beside this one "
-      "or on the "
-      "PATH.\nExample: sluice serve ./model.gguf --port 8000\n",
+      "  version          print the release\n\n`sluice VERB` runs the program sluice-VERB, found beside "
+      "this one or on the PATH.\nExample: sluice serve ./model.gguf --port 8000\n",
       out);
 }
 
@@ -107,12 +107,11 @@ int main(int argc, char** argv) {
     print_help(stderr);
     return 2;
   }
-  // `sluice bench engine` is sluice-bench-engine, where that is installed.
+  // `sluice bench router-sim` is sluice-bench-router-sim, if there is such a program.
   if (argc > 2 && is_verb(verb) && is_verb(argv[2])) {
-    const std::string both = find_program(verb + "-" + argv[2]);
-    if (!both.empty()) {
-      execv(both.c_str(), argv + 2);
-      std::perror(("sluice: " + both).c_str());
+    if (const std::string program = find_program(verb + "-" + argv[2]); !program.empty()) {
+      execv(program.c_str(), argv + 2);
+      std::perror(("sluice: " + program).c_str());
       return 126;
     }
   }

@@ -41,6 +41,7 @@ ROOMS = [
     ("server/parsers/",
      ["kernels/", "models/", "engine/", "server/net/", "server/wire/", "server/text/", "server/api/"],
      "parsers know text and nothing else"),
+    ("router/core/", ["server/", "router/io/"], "the router's decisions know no socket and no wire"),
     ("engine/scheduler.", ["kernels/", "models/"], "the scheduler is pure"),
     ("engine/block_pool.", ["kernels/", "models/"], "the block pool is pure"),
     ("engine/prefix_cache.", ["kernels/", "models/"], "the prefix cache is pure"),
@@ -65,7 +66,7 @@ DOORS = [
     (r"cuda|cublas|nccl|nvtx", ["kernels/cuda/"], "CUDA"),
 ]
 
-PURE = re.compile(r"^engine/(scheduler|block_pool|prefix_cache)\.")
+PURE = re.compile(r"^(engine/(scheduler|block_pool|prefix_cache)\.|router/core/)")
 RETIRED = {"Manager", "Handler", "Helper", "Util", "Impl", "Data", "Info", "Context", "Base"}
 RETIRED_FILE = re.compile(r"(^|_)(manager|handler|helper|util|impl|data|info|context|base)s?$")
 
@@ -185,6 +186,8 @@ class Tidy:
             if re.match(pattern, target) and not starts_with_any(path, allowed):
                 self.find(path, number, "door", f"{what} ({target}) belongs behind {', '.join(allowed)}")
         if kind == "<":
+            if path.startswith("router/core/") and "/" in target:
+                self.find(path, number, "purity", f"{target}: the router's core stands on the language alone")
             return
         if ".." in target.split("/"):
             self.find(path, number, "include-path", f"'{target}': write includes from the root")

@@ -54,6 +54,11 @@ class TidyFinds(unittest.TestCase):
         self.expect("floors", "router/main.cc", '#include "engine/request.h"\n')
         self.assertEqual([], self.findings(files={"router/proxy.cc": '#include "server/net/session.h"\n'}))
 
+    def test_the_routers_core_reaching_the_world(self):
+        self.expect("rooms", "router/core/fleet.cc", '#include "server/net/session.h"\n')
+        self.expect("purity", "router/core/fleet.cc", "#include <boost/asio.hpp>\n")
+        self.expect("purity", "router/core/fleet.cc", "auto t = std::chrono::steady_clock::now();\n")
+
     def test_models_reaching_one_device(self):
         self.expect("floors", "models/llama.cc", '#include "kernels/cpu/matmul.h"\n')
 

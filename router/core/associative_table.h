@@ -1,0 +1,154 @@
+// A hash table of fixed size that forgets what was not used lately: sets of 56 places, one byte of tag each,
+// and a clock per set. Allocates once; an insert into a full set takes the place of an entry that nobody
+// touched since the clock's hand passed. One thread.
+//
+// Why sets and not one long probe sequence: a probe never leaves its set, whatever hashes an enemy sends; no
+// tombstones, nothing moves; eviction costs a few instructions instead of a sweep. With 64 places and a load
+// of 0.7 three sets in a thousand overflow before the table is full, and lose their least used entry. Which
+// set an entry belongs to depends on a secret, so nobody outside can crowd one.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/huge_pages.h"
+
+namespace sluice::router {
+
+// Entry: a trivially copyable struct with `uint64_t hash`.
+template <class Entry>
+class AssociativeTable {
+ public:
+  static constexpr int kWays = 56;
+
+  // At most `budget_bytes`, and at least one set.
+  AssociativeTable(uint64_t budget_bytes, uint64_t secret) : secret_(secret) {
+    const uint64_t sets = std::max<uint64_t>(budget_bytes / kSetBytes, 1);
+    SLUICE_CHECK(sets < std::numeric_limits<uint32_t>::max() / kWays);
+    sets_.resize(sets);
+    entries_.resize(sets * kWays);
+  }
+
+  Entry* find(uint64_t hash) {
+    const Place place = place_of(hash);
+    Set& set = sets_[place.set];
+    for (uint64_t ways = matches(set, place.tag); ways != 0; ways &= ways - 1) {
+      Entry& entry = entries_[place.set * kWays + static_cast<uint64_t>(std::countr_zero(ways))];
+      if (entry.hash == hash) return &entry;
+    }
+    return nullptr;
+  }
+
+  // Fetches what find() reads first, for one who asks soon.
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&sets_[place_of(hash).set]); }
+
+  // The same for the entry, when prefetch() has had its time.
+  void prefetch_entry(uint64_t hash) const {
+    const Place place = place_of(hash);
+    const uint64_t ways = matches(sets_[place.set], place.tag);
+    if (ways != 0) {
+      __builtin_prefetch(&entries_[place.set * kWays + static_cast<uint64_t>(std::countr_zero(ways))]);
+    }
+  }
+
+  // What is touched is evicted later than what is not.
+  void touch(const Entry* entry) {
+    const auto at = static_cast<uint64_t>(entry - entries_.data());
+    sets_[at / kWays].used |= uint64_t{1} << (at % kWays);
+  }
+
+  // A place for `hash`, which must not be in the table. `evict(Entry&)` is called on the entry that loses its
+  // place, if one does. The new entry holds the hash alone, all else zero, and counts as untouched.
+  template <class Evict>
+  Entry* insert(uint64_t hash, Evict&& evict) {
+    const Place place = place_of(hash);
+    Set& set = sets_[place.set];
+    const uint64_t free = matches(set, 0);
+    int way;
+    if (free != 0) {
+      way = std::countr_zero(free);
+      ++size_;
+    } else {
+      // The first untouched place at or behind the hand; those it passes lose their touch.
+      way = static_cast<int>(set.hand);
+      for (; (set.used >> way & 1) != 0; way = (way + 1) % kWays) set.used &= ~(uint64_t{1} << way);
+      set.hand = static_cast<uint64_t>((way + 1) % kWays);
+      evict(entries_[place.set * kWays + static_cast<uint64_t>(way)]);
+      ++evictions_;
+    }
+    set.tags[way] = place.tag;
+    set.used &= ~(uint64_t{1} << way);
+    Entry& entry = entries_[place.set * kWays + static_cast<uint64_t>(way)];
+    entry = Entry{};
+    entry.hash = hash;
+    return &entry;
+  }
+
+  void erase(Entry* entry) {
+    const auto at = static_cast<uint64_t>(entry - entries_.data());
+    sets_[at / kWays].tags[at % kWays] = 0;
+    --size_;
+  }
+
+  // Calls `visit(Entry&)` on every entry of one set; it may erase the entry it was given.
+  template <class Visit>
+  void visit_set(uint64_t set, Visit&& visit) {
+    for (int way = 0; way < kWays; ++way) {
+      if (sets_[set].tags[way] != 0) visit(entries_[set * kWays + static_cast<uint64_t>(way)]);
+    }
+  }
+
+  uint64_t sets() const { return sets_.size(); }
+  uint64_t size() const { return size_; }
+  uint64_t capacity() const { return entries_.size(); }
+  uint64_t evictions() const { return evictions_; }
+  uint64_t bytes() const { return sets_.size() * kSetBytes; }
+
+ private:
+  struct alignas(64) Set {      // one cache line
+    uint8_t tags[kWays] = {};   // 0: the place is free
+    uint64_t used : kWays = 0;  // bit i: place i was touched since the hand passed
+    uint64_t hand : 8 = 0;
+  };
+  static_assert(sizeof(Set) == 64);
+  static constexpr uint64_t kSetBytes = sizeof(Set) + kWays * sizeof(Entry);
+
+  struct Place {
+    uint64_t set;
+    uint8_t tag;
+  };
+
+  Place place_of(uint64_t hash) const {
+    const uint64_t mixed = hash_combine(secret_, hash);
+    const auto set = static_cast<uint64_t>((static_cast<unsigned __int128>(mixed) * sets_.size()) >> 64);
+    const auto tag = static_cast<uint8_t>(mixed);  // low bits: the set took the high ones
+    return {set, static_cast<uint8_t>(tag == 0 ? 1 : tag)};
+  }
+
+  // Bit i: place i has this tag. Exact: no borrow runs from one byte into the next.
+  static uint64_t matches(const Set& set, uint8_t tag) {
+    uint64_t ways = 0;
+    for (int i = 0; i < kWays; i += 8) {
+      uint64_t word;
+      std::memcpy(&word, set.tags + i, sizeof word);
+      word ^= 0x0101010101010101ULL * tag;
+      const uint64_t low7 = (word & 0x7f7f7f7f7f7f7f7fULL) + 0x7f7f7f7f7f7f7f7fULL;
+      const uint64_t zero = ~(low7 | word | 0x7f7f7f7f7f7f7f7fULL) >> 7;  // bit 0 of each byte that was equal
+      ways |= ((zero * 0x0102040810204080ULL) >> 56) << i;
+    }
+    return ways;
+  }
+
+  const uint64_t secret_;
+  std::vector<Set, HugePageAllocator<Set>> sets_;
+  std::vector<Entry, HugePageAllocator<Entry>> entries_;
+  uint64_t size_ = 0;
+  uint64_t evictions_ = 0;
+};
+
+}  // namespace sluice::router
