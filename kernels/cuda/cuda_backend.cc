@@ -64,7 +64,10 @@ class CudaBackend final : public Backend {
     destroy_stream(stream_);
   }
 
-  DeviceFacts facts() const override { return {"cuda", device_.name, device_.memory_bytes, free_memory()}; }
+  DeviceFacts facts() const override {
+    const std::string products = library_ != nullptr ? library_->name() : "without cuBLASLt";
+    return {"cuda", device_.name + ", " + products, device_.memory_bytes, free_memory()};
+  }
   DType activation_dtype() const override { return DType::kBF16; }
   KvOrder kv_order() const override { return KvOrder::kRows; }
   std::vector<DType> kv_types() const override { return {DType::kBF16, DType::kF16, DType::kF8}; }
