@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The CUDA backend on a real GPU: the tests of its kernels and models, NVIDIA's own checkers over them, and the
-# engine's speed with random weights of Llama 3 8B. Packed where there is a network, run where there is a GPU:
-# nothing is fetched or compiled there, and it takes ten minutes at most.
+# The CUDA backend on a real GPU: the tests of its kernels and models, NVIDIA's own checkers over them, and
+# the engine's speed with random weights of Llama 3 8B. Packed where there is a network, run where there is a
+# GPU: nothing is fetched or compiled there, and it takes ten minutes at most.
 #
 #   scripts/gpu_proof.sh pack         builds (./run --cuda has been here) and packs into build/gpu-proof
 #   scripts/gpu_proof.sh run [OUT]    on the GPU machine, in the repository's root; figures and logs in OUT
@@ -65,8 +65,8 @@ run() {
   part bench 150 "${bench[@]}" --batch 1,32,256 --prompt 2048,8192 --json "$out/bench.json"
   part bench-fp8-cache 90 "${bench[@]}" --batch 32,256 --prompt 8192 --kv-cache-dtype f8 --rounds 2 \
     --json "$out/bench-fp8-cache.json"
-  part bench-eager 60 "${bench[@]}" --batch 1,32 --prompt 512 --rounds 1 --enforce-eager --no-async-scheduling \
-    --json "$out/bench-eager.json"
+  part bench-eager 60 "${bench[@]}" --batch 1,32 --prompt 512 --rounds 1 --enforce-eager \
+    --no-async-scheduling --json "$out/bench-eager.json"
   part bench-deterministic 60 "${bench[@]}" --batch 1,32 --prompt 512 --rounds 1 --deterministic \
     --json "$out/bench-deterministic.json"
   if type compute-sanitizer >/dev/null 2>&1; then

@@ -113,8 +113,8 @@ TEST(Emulation, gives_the_same_whatever_the_order_of_threads) {
   }
 }
 
-// In a process of its own, which has no threads but this one: a kernel without a barrier may read anywhere, or
-// wait for ever.
+// In a process of its own, which has no threads but this one: a kernel without a barrier may read anywhere,
+// or wait for ever.
 bool fails(const std::function<std::string()>& work, emulation::Conditions conditions) {
   const pid_t child = fork();
   if (child == 0) {
