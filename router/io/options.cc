@@ -220,6 +220,9 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
   o.listen.max_connections = 16384;
   o.listen.max_buffered_body_bytes = size_t{1} << 30;
   o.dispatcher.core.index.budget_bytes = 256ULL << 20;
+  // A replica that dies takes hundreds of answers with it, and each shall go on: a thousand at the start.
+  // What keeps retries from storming is --max-attempts and the replicas' breakers.
+  o.dispatcher.core.retry_budget = {.ratio = 0.2, .per_second = 10, .cap = 10'000};
   o.dispatcher.link.api_key = environment.replica_api_key;
   CLI::App app("Spreads requests over many servers, each where it finishes soonest (docs/router.md).",
                "sluice-route");

@@ -156,7 +156,8 @@ def test_all_replicas_restart_one_by_one_under_load(program):
             try:
                 for turn in range(2):  # politely, then not
                     for index, each in enumerate(list(replicas)):
-                        time.sleep(0.3)
+                        before = count[0]
+                        wait_until(lambda: count[0] >= before + 8)  # no answer is hit by every restart
                         each.process.send_signal(signal.SIGTERM if turn == 0 else signal.SIGKILL)
                         each.process.wait()
                         replicas[index] = serve[index]().__enter__()
