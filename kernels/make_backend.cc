@@ -11,6 +11,12 @@ namespace {
 
 constexpr std::string_view kCuda = "cuda";
 
+// Looked for once: whoever describes the devices chooses among the same.
+const Result<CudaLibrary>& cuda_library() {
+  static const Result<CudaLibrary> library = CudaLibrary::open();
+  return library;
+}
+
 // "cuda" or "cuda:N".
 Result<std::unique_ptr<Backend>> make_gpu_backend(const BackendOptions& options) {
   cuda::CudaBackendOptions cuda{.deterministic = options.deterministic, .graphs = options.graphs};
@@ -21,12 +27,13 @@ Result<std::unique_ptr<Backend>> make_gpu_backend(const BackendOptions& options)
     if (error != std::errc() || end != number.data() + number.size() || cuda.device < 0)
       return invalid_argument("device", "device must be cuda:N with N from 0, not '" + options.device + "'.");
   }
-  SLUICE_ASSIGN(const CudaLibrary library, CudaLibrary::open());
-  return library.make_backend(cuda);
+  const auto& library = cuda_library();
+  if (!library.ok()) return library.error();
+  return library->make_backend(cuda);
 }
 
 bool has_gpu() {
-  const auto library = CudaLibrary::open();
+  const auto& library = cuda_library();
   std::string why;
   return library.ok() && !library->devices(why).empty();
 }
@@ -34,7 +41,7 @@ bool has_gpu() {
 }  // namespace
 
 std::vector<std::string> describe_gpus() {
-  const auto library = CudaLibrary::open();
+  const auto& library = cuda_library();
   if (!library.ok()) return {"no GPU: " + library.error().message};
   std::string why;
   std::vector<std::string> lines;
