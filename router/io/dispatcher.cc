@@ -212,6 +212,23 @@ std::string Dispatcher::unknown_model(const std::string& model) const {
   return "The model '" + log::safe(model) + "' is served by no replica; GET /v1/models lists those that are.";
 }
 
+RequestSketch Dispatcher::sketch_of(const HttpRequest& request, const BodyScan& scan, Seconds now) const {
+  return make_sketch({.request = request,
+                      .scan = scan,
+                      .default_model = default_model(),
+                      .block_tokens = block_tokens_,
+                      .has_ready = [this](const std::string& model) { return has_ready(model); }},
+                     options_.sketch, now);
+}
+
+bool Dispatcher::has_ready(const std::string& model) const {
+  return std::ranges::any_of(core_.fleet().replicas(), [&](const auto& replica) {
+    const auto& models = replica->spec.models;
+    return replica->state == ReplicaState::kReady &&
+           (models.empty() || std::ranges::find(models, model) != models.end());
+  });
+}
+
 std::string Dispatcher::default_model() const {
   for (const auto& replica : core_.fleet().replicas()) {
     if (!replica->spec.models.empty()) return replica->spec.models.front();

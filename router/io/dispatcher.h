@@ -52,8 +52,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   void leave(Relay& relay);
   // 404 in words, when no replica that we know of will ever serve it; empty otherwise.
   std::string unknown_model(const std::string& model) const;
-  std::string default_model() const;
-  uint32_t block_tokens() const { return block_tokens_; }
+  RequestSketch sketch_of(const HttpRequest& request, const BodyScan& scan, Seconds now) const;
   // Which replica keeps a response (POST /v1/responses) under its id; the last hundred thousand are known.
   void remember_response(std::string_view response, ReplicaId replica);
   ReplicaId home_of(std::string_view response) const;
@@ -79,11 +78,13 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   const std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>>& links() const { return links_; }
   const std::unordered_map<RequestId, Relay*>& relays() const { return relays_; }
   size_t ready_replicas() const;
+  bool has_ready(const std::string& model) const;
   uint64_t held_now() const;
 
  private:
   void tick();
   void perform(const Action& action);
+  std::string default_model() const;
 
   struct TextHash {
     using is_transparent = void;

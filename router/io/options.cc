@@ -45,7 +45,8 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
                  "File with one replica a line, as --replica takes them; read anew when it changes.")
       ->group("Replicas");
   app.add_option("--model-alias", raw.aliases,
-                 "ALIAS=MODEL: requests for ALIAS go to MODEL. Repeat it for each.")
+                 "ALIAS=MODEL: requests for ALIAS go to MODEL; ALIAS=MODEL*9,NEW*1: by weight, and each "
+                 "session stays with its own. Repeat it for each.")
       ->group("Replicas");
   add_seconds(app, "--health-check-interval", o.dispatcher.link.health_interval,
               "Between two health checks of a replica.", "Replicas");
@@ -178,11 +179,11 @@ std::string finish(RouteOptions& o, const RawOptions& raw) {
     o.replicas.push_back(std::move(replica).value());
   }
   for (const std::string& text : raw.aliases) {
-    const size_t equals = text.find('=');
-    if (equals == 0 || equals == std::string::npos || equals + 1 == text.size()) {
-      return "--model-alias " + text + " is not of the form ALIAS=MODEL.";
+    auto alias = parse_model_alias(text);
+    if (!alias.ok()) return "--model-alias " + alias.error().message;
+    if (!o.dispatcher.sketch.aliases.insert(*alias).second) {
+      return "--model-alias " + alias->first + " is given twice.";
     }
-    o.dispatcher.sketch.aliases[text.substr(0, equals)] = text.substr(equals + 1);
   }
   const auto policy = parse_policy(raw.policy);
   if (!policy) return "--policy " + raw.policy + " is not known; --help lists them.";
