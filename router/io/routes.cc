@@ -64,6 +64,7 @@ std::shared_ptr<Responder> pass_on(Dispatcher& dispatcher, Exchange& exchange, H
   auto relay =
       std::make_shared<Relay>(dispatcher, exchange, std::move(request), std::move(content), endpoint);
   relay->start();
+  if (endpoint.has_body) dispatcher.shadow(*relay);
   return relay;
 }
 

@@ -56,7 +56,9 @@ RequestSketch make_sketch(const SketchSource& source, const SketchOptions& optio
   sketch.model = scan.model.empty() ? std::string(source.default_model) : scan.model;
   const std::string* named = source.request.headers.find(options.session_header);
   const std::string& session = named != nullptr ? *named : scan.user;
-  if (const auto alias = options.aliases.find(sketch.model); alias != options.aliases.end()) {
+  if (!source.model.empty()) {
+    sketch.model = source.model;
+  } else if (const auto alias = options.aliases.find(sketch.model); alias != options.aliases.end()) {
     const ModelAlias& targets = alias->second;
     const uint64_t key = targets.size() > 1 ? assignment_key(session, scan) : 0;
     sketch.model = assigned_model(targets, key, source.has_ready);

@@ -26,6 +26,7 @@ struct SketchSource {
   const HttpRequest& request;
   const BodyScan& scan;
   std::string_view default_model;  // for a request that names none
+  std::string_view model = {};     // in place of the one it names; empty: that one
   uint32_t block_tokens = 16;      // of the replicas, for prompts of token ids
   // Whether a replica is ready for the model; asked of names that stand for several.
   std::function<bool(const std::string& model)> has_ready = [](const std::string&) { return true; };
