@@ -11,7 +11,7 @@ namespace sluice::cuda {
 
 inline constexpr const char* kLibraryFaceName = "sluice_cuda_library";
 // Of the contract between the two: to be raised when kernels/backend.h or what it uses changes.
-inline constexpr std::string_view kLibraryBuild = "1 " __VERSION__;
+inline constexpr std::string_view kLibraryBuild = "2 " __VERSION__;
 
 struct LibraryFace {
   std::string_view build = kLibraryBuild;
