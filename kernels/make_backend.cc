@@ -1,10 +1,13 @@
 #include "kernels/make_backend.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda_library.h"
 #include "kernels/reference/reference_backend.h"
+#include "kernels/shared_memory_collective.h"
 
 namespace sluice {
 namespace {
@@ -60,6 +63,25 @@ Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options) {
   if (device == "auto" || device == "cpu") return make_cpu_backend(options.threads, options.isa);
   return invalid_argument("device",
                           "device must be auto, cpu, cuda, cuda:N or reference, not '" + device + "'.");
+}
+
+Result<std::vector<std::unique_ptr<Backend>>> make_backends(const BackendOptions& options) {
+  std::vector<std::unique_ptr<Backend>> backends;
+  BackendOptions each = options;
+  const auto ranks = static_cast<size_t>(options.ranks);
+  if (ranks > 1) {
+    const int threads = options.threads > 0 ? options.threads : cpu::usable_cores();
+    each.threads = std::max(1, threads / options.ranks);
+  }
+  while (backends.size() < ranks) {
+    SLUICE_ASSIGN(auto backend, make_backend(each));
+    backends.push_back(std::move(backend));
+  }
+  if (ranks > 1) {
+    auto collectives = make_shared_memory_collectives(options.ranks);
+    for (size_t r = 0; r < ranks; ++r) backends[r]->join(std::move(collectives[r]));
+  }
+  return backends;
 }
 
 }  // namespace sluice
