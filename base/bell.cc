@@ -4,7 +4,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <climits>
 #include <ctime>
 
@@ -25,8 +24,8 @@ void Bell::wake() {
 }
 
 void Bell::sleep(uint32_t heard, std::chrono::nanoseconds limit) {
-  const auto ns = std::min<int64_t>(limit.count(), 1'000'000'000);
-  const timespec most{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+  constexpr int64_t kSecond = 1'000'000'000;
+  const timespec most{limit.count() / kSecond, limit.count() % kSecond};
   syscall(SYS_futex, &rings_, FUTEX_WAIT_PRIVATE, heard, &most, nullptr, 0);
 }
 
