@@ -18,6 +18,8 @@ using testing::GatheringSink;
 using testing::make_request;
 using testing::small_runner;
 
+constexpr int kAnswer = 20;  // tokens
+
 struct Setting {
   int max_num_seqs = 8;
   int max_num_batched_tokens = 24;
@@ -64,13 +66,13 @@ Answers answer_all(const std::string& path, const BackendOptions& devices, const
   auto sink = std::make_shared<GatheringSink>();
   std::mt19937_64 random(3);
   const auto shared = testing::random_tokens(random, 40, files.config.vocabulary);
-  constexpr int kRequests = 20;
+  constexpr int kRequests = 16;
   std::vector<RequestHandle> handles;
   for (uint64_t i = 0; i < kRequests; ++i) {
     auto prompt =
         testing::random_tokens(random, 1 + static_cast<int>(random() % 50), files.config.vocabulary);
     if (i % 2 == 0) prompt.insert(prompt.begin(), shared.begin(), shared.end());
-    Request request = make_request(sink, i, prompt, 24);
+    Request request = make_request(sink, i, prompt, kAnswer);
     request.sampling.ignore_eos = true;
     request.sampling.seed = i;
     if (i % 4 == 0) request.sampling.repetition_penalty = 1.3F;
@@ -90,14 +92,13 @@ void expect_the_answers_of_one_rank(const std::string& path, const std::string& 
   const auto crowded = answer_all(path, devices, {});
   EXPECT_GT(crowded.stats.prefix_cache_hits, 0U);
   const auto cramped =
-      answer_all(path, devices, {.max_num_seqs = 16, .max_num_batched_tokens = 16, .blocks = 14});
+      answer_all(path, devices,
+                 {.max_num_seqs = 16, .max_num_batched_tokens = 16, .blocks = 10, .async_scheduling = false});
   EXPECT_GT(cramped.stats.preemptions, 0U);
-  const auto in_turn = answer_all(path, devices, {.async_scheduling = false});
   for (const auto& [tag, answer] : alone.by_tag) {
-    EXPECT_EQ(answer.tokens.size(), 24U);
+    EXPECT_EQ(answer.tokens.size(), size_t{kAnswer});
     EXPECT_EQ(crowded.by_tag.at(tag).tokens, answer.tokens) << path << ", request " << tag;
     EXPECT_EQ(cramped.by_tag.at(tag).tokens, answer.tokens) << path << ", request " << tag;
-    EXPECT_EQ(in_turn.by_tag.at(tag).tokens, answer.tokens) << path << ", request " << tag;
   }
 }
 
@@ -105,8 +106,7 @@ class RankGroupOf : public ::testing::TestWithParam<std::tuple<const char*, int>
 
 TEST_P(RankGroupOf, golden_models_answers_as_one_rank_does_under_any_schedule) {
   const auto& [device, ranks] = GetParam();
-  // Of the five, those whose weights are exact in what CPUs multiply: else near ties fall either way.
-  for (const std::string name : {"llama", "qwen3"})
+  for (const std::string name : {"llama", "llama3", "mistral", "qwen2", "qwen3"})
     expect_the_answers_of_one_rank("tests/golden/models/" + name, device, ranks);
 }
 
