@@ -245,10 +245,6 @@ class Backend {
   void all_gather(TensorView x, TensorView out) {
     if (ranks_ != nullptr) go_on(ranks_->all_gather(x, out));
   }
-  // This rank is lost: so are the others.
-  void abort(const std::string& reason) {
-    if (ranks_ != nullptr) ranks_->abort(reason);
-  }
 
  protected:
   // Before what the operations stand on goes.

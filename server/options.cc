@@ -521,8 +521,8 @@ std::string describe(const ServeOptions& o) {
       o.engine.max_num_seqs, o.engine.max_num_batched_tokens, o.engine.max_num_queued_reqs,
       o.engine.block_size, name_of(o.engine.kv_cache_dtype), or_auto(o.engine.kv_cache_memory_bytes),
       o.engine.enable_prefix_caching ? "on" : "off", o.engine.scheduling_policy, o.backend.device,
-      o.backend.ranks, or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads, o.listen.max_connections,
-      o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config,
+      o.backend.ranks, or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads,
+      o.listen.max_connections, o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config,
       o.simulation ? o.simulation->name : "off", o.api_keys.size());
 }
 

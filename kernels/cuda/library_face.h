@@ -17,6 +17,7 @@ struct LibraryFace {
   std::string_view build = kLibraryBuild;
   decltype(&cuda::find_devices) find_devices = nullptr;
   decltype(&cuda::make_cuda_backend) make_backend = nullptr;
+  decltype(&cuda::join_by_nccl) join = nullptr;
 };
 
 }  // namespace sluice::cuda
