@@ -1,6 +1,6 @@
 // Compares policies side by side in virtual time:
 //   sluice bench router-sim --trace conversation_trace.jsonl
-// Without --trace only the generated workloads run. docs/router.md reads the table.
+// Without --trace only the generated workloads run. docs/routing.md reads the table.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>

@@ -164,6 +164,12 @@ struct DeviceFacts {
   size_t memory_free_bytes = 0;  // now
 };
 
+// What a device can do at most, measured.
+struct DevicePeaks {
+  double bytes_per_s = 0;       // read from and written to its memory
+  double operations_per_s = 0;  // of bf16 products, two a product
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -175,6 +181,8 @@ class Backend {
   virtual std::vector<DType> kv_types() const { return {DType::kF32, DType::kBF16, DType::kI8}; }
   // With 2, a step may be issued before `finish_sample` of the one before, and name its tokens by rows.
   virtual int steps_in_flight() const { return 1; }
+  // For benchmarks; takes a second. Zeros: whoever asks has other means.
+  virtual DevicePeaks measure_peaks() { return {}; }
   virtual int max_logprobs() const { return INT32_MAX; }  // SamplingRow::logprobs may be so many
 
   // ---- load time ----

@@ -13,6 +13,7 @@
 #include "kernels/cuda/gpu_types.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/nccl_collective.h"
+#include "kernels/cuda/peaks.h"
 #include "kernels/cuda/pointwise.h"
 #include "kernels/cuda/sampling.h"
 #include "kernels/cuda/step_graphs.h"
@@ -77,12 +78,17 @@ class CudaBackend final : public Backend {
 
   DeviceFacts facts() const override {
     here();
-    return {"cuda", device_.name, device_.memory_bytes, free_memory()};
+    const std::string products = library_ != nullptr ? library_->name() : "without cuBLASLt";
+    return {"cuda", device_.name + ", " + products, device_.memory_bytes, free_memory()};
   }
   DType activation_dtype() const override { return DType::kBF16; }
   KvOrder kv_order() const override { return KvOrder::kRows; }
   std::vector<DType> kv_types() const override { return {DType::kBF16, DType::kF16, DType::kF8}; }
   int steps_in_flight() const override { return static_cast<int>(StepSampler::kInFlight); }
+  DevicePeaks measure_peaks() override {
+    here();
+    return cuda::measure_peaks(library_.get(), stream_);
+  }
   int max_logprobs() const override { return kMaxTopLogprobs; }
 
   // ---- load time ----

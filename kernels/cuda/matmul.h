@@ -39,7 +39,7 @@ struct MatmulOut {
   const float* bias = nullptr;  // [outputs] or null
 };
 
-// x.rows <= kSkinnyTokens.
+// Meant for up to kSkinnyTokens tokens; of more, each sixteen go through all weights.
 void matmul_skinny(const DenseMatrix& w, Rows x, const MatmulOut& out, Stream stream);
 // Likewise. `sums`: room for [x.rows, inputs / 16] floats, for layouts with minima; else unused.
 void matmul_skinny(const QuantisedMatrix& w, Rows x, float* sums, const MatmulOut& out, Stream stream);

@@ -157,7 +157,7 @@ void wait_for(Event event) {
 }
 
 bool wait_for(Event event, std::chrono::nanoseconds limit) {
-  constexpr auto kSpin = std::chrono::milliseconds(5), kNap = std::chrono::microseconds(20);
+  constexpr std::chrono::microseconds kSpin{5000}, kNap{20};
   const auto start = std::chrono::steady_clock::now();
   for (;;) {
     const cudaError_t state = cudaEventQuery(event);

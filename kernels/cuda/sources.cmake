@@ -3,5 +3,5 @@ set(cuda_kernels
   attention_decode.cu attention_prefill.cu kv_copy.cu matmul_skinny.cu matmul_tiled.cu pointwise.cu
   sampling_adjust.cu sampling_draw.cu)
 set(cuda_sources
-  attention_plan.cc cuda_backend.cc device_weight.cc quantised_layout.cc sampling_rows.cc step_graphs.cc
-  step_sampler.cc step_stage.cc)
+  attention_plan.cc cuda_backend.cc device_weight.cc peaks.cc quantised_layout.cc sampling_rows.cc
+  step_graphs.cc step_sampler.cc step_stage.cc)

@@ -3,7 +3,7 @@
 // router, scores as a shadow without acting, and runs in the simulator. Any thread.
 //
 // Formulas, defaults and where they come from stand with each policy: cost_policy.cc (ours) and
-// field_policies.cc (the field's, so that they can be compared on one's own traffic). docs/router.md tells
+// field_policies.cc (the field's, so that they can be compared on one's own traffic). docs/routing.md tells
 // when to take which.
 #pragma once
 

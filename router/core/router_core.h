@@ -84,6 +84,8 @@ struct RequestSketch {
   Seconds deadline = kNever;   // until its first byte; absolute
   bool retryable = true;
   bool hedgeable = false;
+  // The only one that can answer it, because it keeps what the request goes on from; ignored when it left.
+  ReplicaId home = kNoReplica;
   bool resumable = false;  // greedy or seeded on a replica of ours: a broken stream can go on elsewhere
   bool explain = false;
 };

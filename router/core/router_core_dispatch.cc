@@ -12,7 +12,7 @@ namespace {
 constexpr int kRingPoints = 256;
 
 bool serves(const Replica& replica, const std::string& model) {
-  return replica.spec.models.empty() ||
+  return model.empty() || replica.spec.models.empty() ||
          std::ranges::find(replica.spec.models, model) != replica.spec.models.end();
 }
 
@@ -57,12 +57,16 @@ double RouterCore::reuse_after(const Replica& replica, Seconds now) const {
 // Fills candidates_ with who can take the request now, all but their cached tokens.
 bool RouterCore::gather(const Request& request, Group& group, Seconds now) {
   const PrefillRate mean = fleet_.mean_rate();
+  const ReplicaId home = request.sketch.home;
+  const bool bound =
+      std::ranges::any_of(group.members, [&](const Replica* replica) { return replica->id == home; });
   // Where it failed before it goes again only when nobody else is there.
   for (const bool again : {false, true}) {
     candidates_.clear();
     double most = 0;
     for (size_t member = 0; member < group.members.size(); ++member) {
       Replica& replica = *group.members[member];
+      if (bound && replica.id != home) continue;
       if (replica.state != ReplicaState::kReady || !replica.breaker.allows(now)) continue;
       const bool failed = std::ranges::find(request.avoid, replica.id) != request.avoid.end();
       if (failed && !again) continue;

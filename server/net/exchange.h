@@ -22,6 +22,8 @@ class Exchange {
   // session then destroys the Responder soon; until then writes are dropped.
   virtual bool write(std::string_view bytes) = 0;
   virtual void end() = 0;
+  // The answer cannot be completed: where there is a connection it is cut, so that the client sees it.
+  virtual void abort() { end(); }
   // Written and not yet on its way: for whoever can wait until the client has read more.
   virtual size_t unsent_bytes() const { return 0; }
   virtual IoThread& io() = 0;
@@ -31,6 +33,8 @@ class Exchange {
 class Responder {
  public:
   virtual ~Responder() = default;
+  // All that was written so far is on its way: there is room again.
+  virtual void sent() {}
 };
 
 }  // namespace sluice

@@ -3,48 +3,25 @@
 #include <algorithm>
 #include <array>
 
+#include "server/net/http_syntax.h"
+
 namespace sluice {
+
+using http_syntax::is_field_character;
+using http_syntax::lists;
+using http_syntax::lower;
+using http_syntax::trim;
+
 namespace {
 
 constexpr size_t kMaxChunkLineBytes = 256;
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return lower(c); });
-  return out;
-}
-
-bool is_field_character(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
+constexpr size_t kFirstRoomBytes = size_t{512} << 10;
 
 bool is_host(std::string_view host) {
   return std::all_of(host.begin(), host.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view(".-_:[]~%!$&'()*+;=").find(c) != std::string_view::npos;
   });
-}
-
-// Whether a comma-separated header names `token`.
-bool lists(std::string_view value, std::string_view token) {
-  while (!value.empty()) {
-    const size_t comma = value.find(',');
-    if (lower(trim(value.substr(0, comma))) == token) return true;
-    if (comma == std::string_view::npos) return false;
-    value.remove_prefix(comma + 1);
-  }
-  return false;
 }
 
 }  // namespace
@@ -67,16 +44,26 @@ std::string_view reason_phrase(int status) {
       return "Continue";
     case 200:
       return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
     case 400:
       return "Bad Request";
     case 401:
       return "Unauthorized";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
       return "Method Not Allowed";
     case 408:
       return "Request Timeout";
+    case 409:
+      return "Conflict";
     case 413:
       return "Content Too Large";
     case 414:
@@ -85,6 +72,8 @@ std::string_view reason_phrase(int status) {
       return "Unsupported Media Type";
     case 417:
       return "Expectation Failed";
+    case 422:
+      return "Unprocessable Content";
     case 429:
       return "Too Many Requests";
     case 431:
@@ -140,6 +129,9 @@ size_t RequestParser::feed(std::string_view bytes) {
 
 size_t RequestParser::feed_bytes(std::string_view bytes) {
   const size_t take = static_cast<size_t>(std::min<uint64_t>(bytes.size(), body_left_));
+  // In bounds: the length is only a promise.
+  if (request_.body.empty() && !chunked_)
+    request_.body.reserve(std::min<uint64_t>(body_left_, kFirstRoomBytes));
   request_.body.append(bytes.substr(0, take));
   body_left_ -= take;
   if (body_left_ == 0) {
@@ -347,19 +339,8 @@ void RequestParser::end_headers() {
 }
 
 void RequestParser::take_chunk_size(std::string_view line) {
-  uint64_t size = 0;
-  size_t digits = 0;
-  for (; digits < line.size(); ++digits) {
-    const char c = lower(line[digits]);
-    int digit = -1;
-    if (c >= '0' && c <= '9')
-      digit = c - '0';
-    else if (c >= 'a' && c <= 'f')
-      digit = c - 'a' + 10;
-    if (digit < 0) break;
-    if (digits >= 15) return fail(400, "A chunk's size is too large.");
-    size = size * 16 + static_cast<uint64_t>(digit);
-  }
+  const auto [size, digits, too_large] = http_syntax::read_chunk_size(line);
+  if (too_large) return fail(400, "A chunk's size is too large.");
   const std::string_view extension = trim(line.substr(digits));
   if (digits == 0 || (!extension.empty() && extension.front() != ';') ||
       !std::all_of(extension.begin(), extension.end(), is_field_character)) {

@@ -87,6 +87,9 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     ended_ = true;
     tell();
   }
+  void abort() override {
+    if (!whole_) cut();
+  }
   size_t unsent_bytes() const override { return unsent_.size(); }
   IoThread& io() override { return *set_.io; }
 
@@ -320,6 +323,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     while (!cut_) {
       if (!head_.empty() || !unsent_.empty()) {
         co_await flush();
+        if (responder_ != nullptr && unsent_.empty() && !cut_) responder_->sent();
         continue;
       }
       if (ended_) break;

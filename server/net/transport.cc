@@ -85,6 +85,14 @@ Transport::Reading Transport::read_some(std::span<char> room) {
   return {bytes, error && !means_later(error)};
 }
 
+bool Transport::is_quiet() {
+  if (!socket_.is_open()) return false;
+  char byte = 0;
+  boost::system::error_code error;
+  socket_.receive(asio::buffer(&byte, 1), Socket::message_peek, error);
+  return means_later(error);
+}
+
 Transport::Writing Transport::write_some(const Parts& parts) {
   if (!socket_.is_open()) return {0, true};
   if (tls_ != nullptr) {

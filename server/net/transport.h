@@ -54,6 +54,9 @@ class Transport : public std::enable_shared_from_this<Transport> {
   // `room` has at least 16 KiB.
   Reading read_some(std::span<char> room);
 
+  // Nothing to read, and the peer has not closed: a kept connection may be used again.
+  bool is_quiet();
+
   // True when all bytes went to the kernel; false when the peer took none for `patience`, or is gone. One at
   // a time.
   boost::asio::awaitable<bool> write_all(Parts parts, std::chrono::milliseconds patience);

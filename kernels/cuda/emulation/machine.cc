@@ -1,5 +1,8 @@
 #include "kernels/cuda/emulation/machine.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -24,6 +27,13 @@ constexpr size_t kSharedAlignment = 1024;
 
 Conditions conditions;
 thread_local Block* running_block = nullptr;
+
+// The address sanitizer remembers the frames of a fiber that ended without returning from them.
+void forget_frames([[maybe_unused]] std::byte* stack, [[maybe_unused]] size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  __asan_unpoison_memory_region(stack, bytes);
+#endif
+}
 
 struct SiteTable {
   std::mutex mutex;
@@ -127,6 +137,7 @@ std::string Block::run(const Launch& launch, Index3 block_index) {
     t.operation = nullptr;
     t.open_copies.clear();
     t.copy_groups.clear();
+    forget_frames(stacks_ + rank * kStackBytes, kStackBytes);
     t.context.prepare(stacks_ + rank * kStackBytes, kStackBytes, &Block::thread_main);
     make_ready(rank);
   }

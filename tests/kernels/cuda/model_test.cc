@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/reference/reference_backend.h"
@@ -18,6 +20,7 @@ namespace sluice {
 namespace {
 
 struct World {
+  World() = default;
   World(const TinyShape& shape, std::unique_ptr<Backend> made) : backend(std::move(made)) {
     const auto file =
         std::filesystem::temp_directory_path() / ("sluice_cuda_model_" + std::to_string(getpid()) + ".gguf");
@@ -119,6 +122,31 @@ TEST_P(Models, repeat_their_bits_when_they_are_deterministic) {
   for (const size_t cut : {size_t{16}, size_t{1}})
     EXPECT_EQ(run(device, DType::kBF16, ids, cut), whole) << "chunks of " << cut;
 }
+
+#ifndef SLUICE_EMULATED_GPU
+// The default model, where it is at hand (./test says where), against the CPU backend.
+TEST(RealModel, gives_the_logits_of_the_cpu) {
+  const char* const path = std::getenv("SLUICE_TEST_MODEL");
+  std::string why;
+  if (cuda::find_devices(why).empty()) GTEST_SKIP() << "there is no GPU here: " << why;
+  if (path == nullptr) GTEST_SKIP() << "SLUICE_TEST_MODEL names no model";
+  const auto load = [&](std::unique_ptr<Backend> backend) {
+    World world;
+    world.backend = std::move(backend);
+    world.files = std::make_unique<ModelFiles>(std::move(open_model_files(path)).value());
+    world.model = std::move(load_model(world.files->config, *world.files->tensors, *world.backend,
+                                       {.max_tokens_per_step = 64, .max_rows_to_sample = 64}))
+                      .value();
+    return world;
+  };
+  World cpu = load(std::move(make_cpu_backend(0, "auto")).value()), device = load(gpu());
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 48; ++i) ids.push_back(1000 + i * 331 % 40000);
+  const Logits want = run(cpu, DType::kBF16, ids, ids.size());
+  for (const size_t cut : {ids.size(), size_t{1}})
+    EXPECT_LT(distance(run(device, DType::kBF16, ids, cut), want), 0.05) << "chunks of " << cut;
+}
+#endif
 
 TinyShape shape(const std::string& architecture, WeightFormat format, int query_heads, int kv_heads,
                 int head_size) {

@@ -1,0 +1,49 @@
+// Where replicas come from: each source tells of replicas that come, change and go, and knows nothing of what
+// is done with them. Everything on one I/O thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace sluice::router {
+
+// One replica as a source sees it. `name` is unique and stable over restarts (a URL, a pod's name); equal
+// names of different sources are one replica, whose last word counts.
+struct FoundReplica {
+  std::string name;
+  std::string url;                  // http://host:port, perhaps with a path before the API's
+  double weight = 1;                // share of the traffic against its fellows, > 0
+  std::vector<std::string> models;  // served names; empty: ask it
+  int max_running = 0;              // requests it runs at once; 0: --max-replica-requests
+  bool draining = false;            // it shall get nothing new
+
+  bool operator==(const FoundReplica&) const = default;
+};
+
+class DiscoverySink {
+ public:
+  virtual ~DiscoverySink() = default;
+  // New, or changed.
+  virtual void found(const FoundReplica& replica) = 0;
+  virtual void lost(std::string_view name) = 0;
+};
+
+class Discovery {
+ public:
+  virtual ~Discovery() = default;
+  // Tells what is there already. `sink` outlives this. An Error when this source can never work.
+  virtual Status start(DiscoverySink& sink) = 0;
+  // Called some ten times a second: whatever is due is done, without blocking.
+  virtual void tick() {}
+  // Somebody asks to look again now (SIGHUP).
+  virtual void refresh() {}
+};
+
+// "http://10.0.0.1:8000,weight=2,max-running=64,model=llama,name=a": a URL and, after commas, what is known
+// of it; `model` may come several times. kInvalidArgument with a sentence.
+Result<FoundReplica> parse_replica(std::string_view text);
+
+}  // namespace sluice::router

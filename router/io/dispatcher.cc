@@ -1,0 +1,222 @@
+#include "router/io/dispatcher.h"
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "base/hash.h"
+#include "base/log.h"
+
+namespace sluice::router {
+namespace {
+
+constexpr std::chrono::milliseconds kTick{20};
+constexpr Seconds kRelayTick = 0.25;
+constexpr size_t kMaxResponses = 100'000;
+
+}  // namespace
+
+Dispatcher::Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog& access_log)
+    : io_(io), options_(options), access_log_(access_log), core_(options.core) {
+  std::random_device device;
+  random_ = (uint64_t{device()} << 32) | device();
+}
+
+Dispatcher::~Dispatcher() {
+  *alive_ = false;
+  links_.clear();
+}
+
+Seconds Dispatcher::now() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+uint64_t Dispatcher::random() {
+  return random_ = hash_combine(random_, 0x9e3779b97f4a7c15ULL);
+}
+
+Status Dispatcher::start(std::vector<std::unique_ptr<Discovery>> sources) {
+  sources_ = std::move(sources);
+  for (const auto& source : sources_) {
+    if (Status started = source->start(*this); !started.ok()) return started;
+  }
+  tick();
+  return {};
+}
+
+void Dispatcher::refresh_sources() {
+  for (const auto& source : sources_) source->refresh();
+  settle();
+}
+
+// --- time ---
+
+void Dispatcher::tick() {
+  const Seconds at = now();
+  for (const auto& source : sources_) source->tick();
+  for (const auto& [name, link] : links_) link->tick(at);
+  core_.advance(at);
+  settle();
+  if (at >= relays_ticked_ + kRelayTick) {
+    relays_ticked_ = at;
+    sick_.clear();
+    for (const auto& replica : core_.fleet().replicas()) {
+      if (replica->state == ReplicaState::kUnhealthy) sick_.insert(replica->id);
+    }
+    for (const auto& [id, relay] : relays_) relay->tick(at);
+    access_log_.flush();
+  }
+  io_.run_after(kTick, [this, alive = alive_] {
+    if (*alive) tick();
+  });
+}
+
+// --- actions ---
+
+void Dispatcher::settle() {
+  if (settling_) return;
+  settling_ = true;
+  for (;;) {
+    core_.take_actions(actions_);
+    if (actions_.empty()) break;
+    for (const Action& action : actions_) perform(action);
+  }
+  settling_ = false;
+}
+
+void Dispatcher::perform(const Action& action) {
+  using Kind = Action::Kind;
+  if (action.kind == Kind::kSnapshot) {
+    if (ReplicaLink* link = link_of(action.replica)) link->renew_events();
+    return;
+  }
+  const auto at = relays_.find(action.request);
+  if (at == relays_.end()) return;
+  Relay& relay = *at->second;
+  switch (action.kind) {
+    case Kind::kDispatch:
+      return relay.dispatch(action);
+    case Kind::kRelay:
+      return relay.relay(action.attempt);
+    case Kind::kCancel:
+      return relay.cancel(action.attempt);
+    case Kind::kHold:
+      return relay.hold();
+    case Kind::kReject:
+      return relay.reject(action);
+    case Kind::kFail:
+      return relay.fail(action.message);
+    case Kind::kSnapshot:
+      return;
+  }
+}
+
+// --- requests ---
+
+RequestId Dispatcher::enter(Relay& relay) {
+  const RequestId id = ++last_id_;
+  relays_.emplace(id, &relay);
+  Named& named = names_[relay.request().request_id];
+  named.id = named.live++ == 0 ? id : 0;
+  return id;
+}
+
+void Dispatcher::leave(Relay& relay) {
+  if (relays_.erase(relay.id()) == 0) return;
+  const auto name = names_.find(relay.request().request_id);
+  if (--name->second.live == 0) names_.erase(name);
+}
+
+RequestId Dispatcher::request_of(std::string_view request_name) const {
+  const auto at = names_.find(request_name);
+  return at == names_.end() ? 0 : at->second.id;
+}
+
+void Dispatcher::remember_response(std::string_view response, ReplicaId replica) {
+  if (!homes_.insert_or_assign(std::string(response), replica).second) return;
+  homes_by_age_.emplace_back(response);
+  if (homes_by_age_.size() <= kMaxResponses) return;
+  homes_.erase(homes_by_age_.front());
+  homes_by_age_.pop_front();
+}
+
+ReplicaId Dispatcher::home_of(std::string_view response) const {
+  const auto at = homes_.find(response);
+  return at == homes_.end() ? kNoReplica : at->second;
+}
+
+uint64_t Dispatcher::held_now() const {
+  uint64_t held = 0;
+  for (const auto& [id, relay] : relays_) held += relay->is_held() ? 1 : 0;
+  return held;
+}
+
+// --- replicas ---
+
+ReplicaLink* Dispatcher::link_of(ReplicaId id) {
+  const auto at = joined_.find(id);
+  return at == joined_.end() ? nullptr : at->second;
+}
+
+std::string Dispatcher::name_of(ReplicaId id) const {
+  const auto at = joined_.find(id);
+  return at == joined_.end() ? "gone" : at->second->found().name;
+}
+
+void Dispatcher::joined(ReplicaLink& link) {
+  joined_[link.id()] = &link;
+  if (link.is_ours()) block_tokens_ = link.block_tokens();
+}
+
+void Dispatcher::parted(ReplicaId id) {
+  joined_.erase(id);
+}
+
+void Dispatcher::found(const FoundReplica& replica) {
+  const auto at = links_.find(replica.name);
+  if (at != links_.end() && at->second->found().url == replica.url) return at->second->change(replica);
+  if (at != links_.end()) links_.erase(at);  // another address is another line
+  log::info("replica {}: found at {}", log::safe(replica.name), log::safe(replica.url));
+  links_.emplace(replica.name, std::make_unique<ReplicaLink>(*this, replica, options_.link));
+}
+
+void Dispatcher::lost(std::string_view name) {
+  const auto at = links_.find(name);
+  if (at == links_.end()) return;
+  log::info("replica {}: left", log::safe(name));
+  links_.erase(at);
+}
+
+size_t Dispatcher::ready_replicas() const {
+  return static_cast<size_t>(std::ranges::count_if(
+      core_.fleet().replicas(), [](const auto& replica) { return replica->state == ReplicaState::kReady; }));
+}
+
+// A model may yet come as long as a replica has not said what it serves, and where there is none at all.
+std::string Dispatcher::unknown_model(const std::string& model) const {
+  if (model.empty() || links_.empty()) return {};
+  for (const auto& [name, link] : links_) {
+    if (link->id() == kNoReplica && link->models().empty()) return {};
+  }
+  for (const auto& replica : core_.fleet().replicas()) {
+    const auto& models = replica->spec.models;
+    if (models.empty() || std::ranges::find(models, model) != models.end()) return {};
+  }
+  for (const auto& [name, link] : links_) {
+    const auto& given = link->found().models;
+    if (std::ranges::find(given, model) != given.end()) return {};
+    for (const ServedModel& served : link->models()) {
+      if (served.id == model) return {};
+    }
+  }
+  return "The model '" + log::safe(model) + "' is served by no replica; GET /v1/models lists those that are.";
+}
+
+std::string Dispatcher::default_model() const {
+  for (const auto& replica : core_.fleet().replicas()) {
+    if (!replica->spec.models.empty()) return replica->spec.models.front();
+  }
+  return {};
+}
+
+}  // namespace sluice::router

@@ -1,0 +1,214 @@
+#include "router/io/exposition.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+
+#include "router/io/dispatcher.h"
+
+namespace sluice::router {
+namespace {
+
+// Label values: a backslash, a quote and a line break are escaped; the rest goes as it is.
+std::string label(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\\' || c == '"') out += '\\';
+    if (c == '\n')
+      out += "\\n";
+    else
+      out += c;
+  }
+  return out;
+}
+
+class Page {
+ public:
+  void family(std::string_view name, std::string_view type, std::string_view help) {
+    name_ = "sluice_router_";
+    name_ += name;
+    out_.append("# HELP ").append(name_).append(" ").append(help).append("\n");
+    out_.append("# TYPE ").append(name_).append(" ").append(type).append("\n");
+  }
+  void sample(double value, std::string_view labels = {}, std::string_view suffix = {}) {
+    out_.append(name_).append(suffix);
+    if (!labels.empty()) out_.append("{").append(labels).append("}");
+    out_ += ' ';
+    char text[32];
+    const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+    out_.append(text, end).append("\n");
+  }
+  void gauge(std::string_view name, double value, std::string_view help) {
+    family(name, "gauge", help);
+    sample(value);
+  }
+  void counter(std::string_view name, double value, std::string_view help) {
+    family(name, "counter", help);
+    sample(value);
+  }
+  template <size_t N>
+  void histogram(std::string_view name, const Histogram<N>& seen, std::string_view help) {
+    family(name, "histogram", help);
+    uint64_t below = 0;
+    for (size_t i = 0; i <= N; ++i) {
+      below += seen.counts()[i];
+      std::string bound = "+Inf";
+      if (i < N) {
+        char text[32];
+        bound.assign(text, std::to_chars(text, text + sizeof text, seen.bounds()[i]).ptr);
+      }
+      sample(static_cast<double>(below), "le=\"" + bound + "\"", "_bucket");
+    }
+    sample(seen.sum(), {}, "_sum");
+    sample(static_cast<double>(below), {}, "_count");
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  std::string out_;
+  std::string name_;
+};
+
+void add_requests(Page& page, const Dispatcher& dispatcher) {
+  const Counters& counters = dispatcher.counters_view();
+  const RouterCore& core = dispatcher.core_view();
+  const RouterStats& stats = core.stats();
+  page.family("requests_total", "counter", "Answers by path and status; 499: the client left before.");
+  for (const auto& [key, count] : counters.requests) {
+    page.sample(static_cast<double>(count),
+                "path=\"" + label(key.first) + "\",status=\"" + std::to_string(key.second) + "\"");
+  }
+  page.histogram("added_latency_seconds", counters.added,
+                 "From the whole request here to the whole request sent on, where it was not held.");
+  page.histogram("first_byte_seconds", counters.first_byte,
+                 "From the request to the first byte of its answer.");
+  page.histogram("request_duration_seconds", counters.duration, "From the request to the end of its answer.");
+  page.histogram("held_seconds", counters.held, "Waiting in the router for a replica.");
+  page.family("shed_total", "counter", "Requests that the router itself refused.");
+  for (const char* reason :
+       {"queue_full", "deadline", "unavailable", "no_replica_answered", "unknown_model", "draining"}) {
+    const auto at = counters.shed.find(reason);
+    page.sample(at == counters.shed.end() ? 0 : static_cast<double>(at->second),
+                std::string("reason=\"") + reason + "\"");
+  }
+  page.counter("dispatches_total", static_cast<double>(stats.dispatches), "Attempts sent to replicas.");
+  page.counter("retries_total", static_cast<double>(stats.retries), "Attempts after one that failed.");
+  page.counter("hedges_total", static_cast<double>(stats.hedges), "Second attempts beside a slow first one.");
+  page.counter("hedges_won_total", static_cast<double>(stats.hedges_won),
+               "Of these, whose answer was taken.");
+  page.counter("resumes_total", static_cast<double>(stats.resumes),
+               "Broken streams that went on at another replica.");
+  page.counter("failed_midstream_total", static_cast<double>(stats.failed_midstream),
+               "Broken streams that ended with an error event.");
+  page.counter("client_left_total", static_cast<double>(stats.client_left),
+               "Requests whose client left before their end.");
+  page.counter("upstream_faults_total", static_cast<double>(counters.upstream_faults),
+               "Connections to replicas refused or broken, answers malformed.");
+  page.counter("stalled_total", static_cast<double>(counters.stalled), "Answers given up for their silence.");
+  page.counter("received_bytes_total", static_cast<double>(counters.bytes_in), "Bodies of requests.");
+  page.counter("sent_bytes_total", static_cast<double>(counters.bytes_out), "Bodies of answers.");
+  page.counter("prompt_tokens_total", static_cast<double>(stats.prompt_tokens),
+               "Of dispatched requests, as estimated.");
+  page.counter("predicted_cached_tokens_total", static_cast<double>(stats.predicted_cached_tokens),
+               "Prompt tokens the index found, of requests whose replica told the truth afterwards.");
+  page.counter("real_cached_tokens_total", static_cast<double>(stats.real_cached_tokens),
+               "Prompt tokens of the same requests that the replica found.");
+  page.counter("decisions_total", static_cast<double>(stats.decisions), "Choices of a replica.");
+  page.counter("regret_seconds_total", stats.regret_seconds,
+               "Estimated seconds to the first token beyond the best replica's.");
+  if (dispatcher.options().core.shadow) {
+    page.counter("shadow_agreed_total", static_cast<double>(stats.shadow_agreed),
+                 "Decisions in which the shadow policy chose the same.");
+    page.counter("shadow_regret_seconds_total", stats.shadow_regret_seconds, "The shadow policy's regret.");
+  }
+  page.gauge("queue_depth", static_cast<double>(core.queued()), "Requests that wait for a replica.");
+  page.gauge("queue_tokens", static_cast<double>(core.queued_tokens()), "Their prompt tokens, estimated.");
+  Seconds oldest = 0;
+  for (const auto& [id, relay] : dispatcher.relays()) {
+    if (relay->is_held()) oldest = std::max(oldest, dispatcher.now() - relay->arrived());
+  }
+  page.gauge("queue_oldest_age_seconds", oldest, "Of the request that waits longest.");
+  page.gauge("inflight_requests", static_cast<double>(core.live()), "Queued and running.");
+}
+
+void add_replicas(Page& page, const Dispatcher& dispatcher) {
+  const auto& replicas = dispatcher.core_view().fleet().replicas();
+  const Seconds now = dispatcher.now();
+  double tokens = 0, backlog = 0;
+  std::array<int, 5> states{};
+  for (const auto& replica : replicas) {
+    tokens += static_cast<double>(replica->context_tokens);
+    backlog += replica->wait_seconds(now);
+    ++states[static_cast<size_t>(replica->state)];
+  }
+  for (const auto& [name, link] : dispatcher.links()) states[0] += link->id() == kNoReplica ? 1 : 0;
+  page.gauge("inflight_tokens", tokens, "Prompt tokens of what is at replicas.");
+  page.gauge("backlog_seconds", backlog, "Prefill work at all replicas, each at its measured rate.");
+  page.family("endpoints", "gauge", "Replicas by state.");
+  for (size_t i = 0; i < 4; ++i) {
+    page.sample(states[i], std::string("state=\"") + name_of(static_cast<ReplicaState>(i)) + "\"");
+  }
+  const auto each = [&](std::string_view name, std::string_view type, std::string_view help, auto value) {
+    page.family(name, type, help);
+    for (const auto& replica : replicas) {
+      if (replica->state == ReplicaState::kGone) continue;
+      page.sample(static_cast<double>(value(*replica)), "replica=\"" + label(replica->spec.name) + "\"");
+    }
+  };
+  each("replica_up", "gauge", "1: ready for requests.",
+       [](const Replica& r) { return r.state == ReplicaState::kReady; });
+  page.family("replica_knowledge", "gauge", "1 for the state of what is known of the replica's cache.");
+  for (const auto& replica : replicas) {
+    if (replica->state == ReplicaState::kGone) continue;
+    for (const Knowledge state : {Knowledge::kExact, Knowledge::kRepairing, Knowledge::kApproximate}) {
+      page.sample(replica->knowledge == state,
+                  "replica=\"" + label(replica->spec.name) + "\",state=\"" + name_of(state) + "\"");
+    }
+  }
+  each("replica_inflight_requests", "gauge", "Requests of this router there.",
+       [](const Replica& r) { return r.in_flight; });
+  each("replica_prefill_tokens", "gauge", "Their uncached prompt tokens that are not computed yet.",
+       [](const Replica& r) { return std::max(r.prefill_work.tokens, 0.0); });
+  each("replica_wait_seconds", "gauge", "Until it would begin with a prompt that came now.",
+       [&](const Replica& r) { return r.wait_seconds(now); });
+  each("replica_prefill_tokens_per_second", "gauge", "Its rate, as learned.",
+       [](const Replica& r) { return 1 / r.rate.prefill().token_seconds; });
+  each("replica_kv_usage", "gauge", "Share of its KV blocks in use.",
+       [](const Replica& r) { return r.kv_usage(); });
+  each("replica_requests_total", "counter", "Attempts sent there.",
+       [](const Replica& r) { return r.requests; });
+  each("replica_faults_total", "counter", "Of these, those that failed.",
+       [](const Replica& r) { return r.faults; });
+}
+
+void add_knowledge(Page& page, const Dispatcher& dispatcher) {
+  const RouterCore& core = dispatcher.core_view();
+  const PrefixIndexStats index = core.index_stats();
+  page.gauge("index_blocks", static_cast<double>(index.blocks), "Blocks and chunks in the prefix index.");
+  page.gauge("index_capacity_blocks", static_cast<double>(index.capacity_blocks),
+             "How many it has room for.");
+  page.gauge("index_bytes", static_cast<double>(index.bytes), "Its memory, fixed at the start.");
+  page.counter("index_evictions_total", static_cast<double>(index.evictions),
+               "Entries that gave their place to others: --index-bytes is too small.");
+  page.gauge("dictionary_entries", static_cast<double>(core.dictionary().size()),
+             "Chunks of text whose blocks are known.");
+  page.gauge("dictionary_bytes", static_cast<double>(core.dictionary().bytes()),
+             "Its memory, fixed at the start.");
+  page.counter("kv_event_gaps_total", static_cast<double>(core.stats().gaps),
+               "Event streams that lost events.");
+  page.counter("kv_event_repairs_total", static_cast<double>(core.stats().repairs),
+               "Snapshots that made knowledge exact.");
+}
+
+}  // namespace
+
+std::string expose_metrics(const Dispatcher& dispatcher) {
+  Page page;
+  add_requests(page, dispatcher);
+  add_replicas(page, dispatcher);
+  add_knowledge(page, dispatcher);
+  return page.take();
+}
+
+}  // namespace sluice::router

@@ -1,0 +1,127 @@
+// sluice-route: reads the flags, opens the door, looks for replicas, routes until a signal, drains. The only
+// file of the router that knows signals, the environment and the exit code.
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <random>
+#include <thread>
+
+#include "base/log.h"
+#include "router/io/options.h"
+#include "router/io/routes.h"
+#include "router/io/static_discovery.h"
+#include "server/wire/error_body.h"
+
+namespace sluice::router {
+namespace {
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int complain(const Error& error) {
+  log::error("{}", error.message);
+  return 1;
+}
+
+// Runs `task` on the I/O thread and waits for it.
+template <class Task>
+auto on(IoThread& io, Task task) {
+  std::packaged_task<decltype(task())()> packaged(std::move(task));
+  auto done = packaged.get_future();
+  auto shared = std::make_shared<decltype(packaged)>(std::move(packaged));
+  io.post([shared] { (*shared)(); });
+  return done.get();
+}
+
+void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int timeout_s) {
+  on(io, [&] { dispatcher.begin_drain(); });
+  listener.begin_drain();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_s);
+  while (listener.active_exchanges() > 0 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  if (const int left = listener.active_exchanges(); left > 0) {
+    log::warn("{} requests did not finish within --shutdown-timeout {} s and are cut", left, timeout_s);
+  }
+}
+
+int route(RouteOptions options, const sigset_t& signals) {
+  log::info("{}", describe(options));
+  raise_descriptor_limit();
+  if (!options.tls.certfile.empty()) {
+    auto identity = TlsIdentity::load(options.tls);
+    if (!identity.ok()) return complain(identity.error());
+    options.listen.tls = std::move(identity).value();
+  }
+  auto access_log = AccessLog::open(options.access_log);
+  if (!access_log.ok()) return complain(access_log.error());
+  std::random_device device;
+  const uint64_t secret = (uint64_t{device()} << 32) | device();
+  options.dispatcher.core.seed = options.dispatcher.core.index.secret = options.dispatcher.sketch.secret =
+      secret;
+
+  std::vector<std::unique_ptr<Discovery>> sources;
+  if (!options.replicas.empty()) sources.push_back(make_replica_list(options.replicas));
+  if (!options.replicas_file.empty()) sources.push_back(make_replica_file(options.replicas_file));
+
+  IoThreads threads(1);
+  IoThread& io = threads.at(0);
+  auto dispatcher = on(io, [&] { return std::make_unique<Dispatcher>(io, options.dispatcher, *access_log); });
+  options.listen.render_fault = fault_response;
+  auto listener = Listener::start(options.listen, make_routes(*dispatcher), threads);
+  if (!listener.ok()) return complain(listener.error());
+  const Status started = on(io, [&] { return dispatcher->start(std::move(sources)); });
+  int code = 0;
+  if (started.ok()) {
+    log::info("routing at {}://{}:{}", options.listen.tls ? "https" : "http", options.listen.host,
+              (*listener)->port());
+    for (;;) {
+      int which = 0;
+      sigwait(&signals, &which);
+      if (which != SIGHUP) break;
+      io.post([&] {
+        dispatcher->refresh_sources();
+        access_log->reopen();
+      });
+    }
+    log::info("stopping: running requests finish, new ones get 503");
+    // A second signal ends the process at once.
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    drain(**listener, io, *dispatcher, options.shutdown_timeout_s);
+  } else {
+    code = complain(started.error());
+  }
+  listener->reset();
+  on(io, [&] { dispatcher.reset(); });
+  log::info("stopped");
+  return code;
+}
+
+}  // namespace
+}  // namespace sluice::router
+
+int main(int argc, char** argv) {
+  using namespace sluice;
+  using namespace sluice::router;
+  const char* key = std::getenv("SLUICE_REPLICA_API_KEY");
+  ParsedRouteOptions parsed = parse_route_options(argc, argv, {key == nullptr ? "" : key});
+  if (!parsed.options) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  log::start(parsed.options->log_level);
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int each : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, each);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return route(std::move(*parsed.options), signals);
+}

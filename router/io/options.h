@@ -1,0 +1,42 @@
+// The flags of `sluice route`, each once: parsed, checked, printed. Names are those of the field where there
+// is one. The environment is handed in by main as values.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "router/io/discovery.h"
+#include "router/io/dispatcher.h"
+#include "server/net/listener.h"
+
+namespace sluice::router {
+
+struct RouteOptions {
+  std::vector<FoundReplica> replicas;
+  std::string replicas_file;
+  std::string access_log;  // "-": standard output; empty: none
+  std::string log_level = "info";
+  int shutdown_timeout_s = 30;
+  DispatcherOptions dispatcher;
+  ListenOptions listen;
+  TlsOptions tls;
+};
+
+struct RouteEnvironment {
+  std::string replica_api_key;
+};
+
+struct ParsedRouteOptions {
+  std::optional<RouteOptions> options;  // none: print `text` and exit with `exit_code`
+  std::string text;
+  int exit_code = 0;
+};
+
+ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
+                                       const RouteEnvironment& environment);
+
+// One line of what is set, without keys.
+std::string describe(const RouteOptions& options);
+
+}  // namespace sluice::router

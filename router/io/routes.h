@@ -1,0 +1,19 @@
+// What the router answers at which path: the APIs it passes on, and its own few endpoints. The dispatcher and
+// everything here live on one I/O thread.
+#pragma once
+
+#include <string>
+
+#include "router/io/dispatcher.h"
+#include "server/net/listener.h"
+#include "server/net/routes.h"
+
+namespace sluice::router {
+
+Routes make_routes(Dispatcher& dispatcher);
+
+// --- the answers, for tests and the routes ---
+std::string model_list(const Dispatcher& dispatcher);
+std::string replica_list(const Dispatcher& dispatcher);
+
+}  // namespace sluice::router

@@ -1,0 +1,180 @@
+#include "router/io/static_discovery.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "base/log.h"
+#include "server/net/url.h"
+
+namespace sluice::router {
+namespace {
+
+constexpr size_t kMaxFileBytes = size_t{1} << 20;
+constexpr size_t kMaxName = 256;
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\r')) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+class ReplicaList final : public Discovery {
+ public:
+  explicit ReplicaList(std::vector<FoundReplica> replicas) : replicas_(std::move(replicas)) {}
+  Status start(DiscoverySink& sink) override {
+    for (const FoundReplica& replica : replicas_) sink.found(replica);
+    return {};
+  }
+
+ private:
+  const std::vector<FoundReplica> replicas_;
+};
+
+class ReplicaFile final : public Discovery {
+ public:
+  explicit ReplicaFile(std::string path) : path_(std::move(path)) {}
+
+  Status start(DiscoverySink& sink) override {
+    sink_ = &sink;
+    stamp_ = stamp();
+    auto read = read_file();
+    if (!read.ok()) return read.error();
+    apply(std::move(read).value());
+    return {};
+  }
+  void tick() override {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < look_at_) return;
+    look_at_ = now + std::chrono::seconds(1);
+    if (stamp() != stamp_) refresh();
+  }
+  void refresh() override {
+    stamp_ = stamp();
+    auto read = read_file();
+    if (!read.ok()) return log::warn("the replicas stay as they are: {}", read.error().message);
+    apply(std::move(read).value());
+  }
+
+ private:
+  struct Stamp {
+    ino_t inode = 0;
+    off_t size = -1;
+    int64_t modified_ns = 0;
+    bool operator==(const Stamp&) const = default;
+  };
+  Stamp stamp() const {
+    struct stat found {};
+    if (::stat(path_.c_str(), &found) != 0) return {};
+    return {found.st_ino, found.st_size,
+            int64_t{found.st_mtim.tv_sec} * 1'000'000'000 + found.st_mtim.tv_nsec};
+  }
+
+  Result<std::map<std::string, FoundReplica>> read_file() const {
+    std::ifstream file(path_, std::ios::binary);
+    if (!file) return Error{ErrorCode::kIo, "Cannot read the file of --replicas-file, " + path_ + "."};
+    std::map<std::string, FoundReplica> replicas;
+    std::string line;
+    size_t bytes = 0;
+    for (int number = 1; std::getline(file, line); ++number) {
+      bytes += line.size() + 1;
+      if (bytes > kMaxFileBytes) return Error{ErrorCode::kIo, path_ + " is larger than 1 MiB."};
+      const std::string_view text = trim(line);
+      if (text.empty() || text.front() == '#') continue;
+      auto replica = parse_replica(text);
+      if (!replica.ok()) {
+        return Error{ErrorCode::kIo,
+                     path_ + ", line " + std::to_string(number) + ": " + replica.error().message};
+      }
+      std::string name = replica->name;
+      if (!replicas.try_emplace(name, std::move(replica).value()).second) {
+        return Error{ErrorCode::kIo,
+                     path_ + ", line " + std::to_string(number) + ": " + name + " stands there twice."};
+      }
+    }
+    return replicas;
+  }
+
+  void apply(std::map<std::string, FoundReplica> replicas) {
+    for (const auto& [name, replica] : known_) {
+      if (!replicas.contains(name)) sink_->lost(name);
+    }
+    for (const auto& [name, replica] : replicas) {
+      const auto before = known_.find(name);
+      if (before == known_.end() || !(before->second == replica)) sink_->found(replica);
+    }
+    known_ = std::move(replicas);
+  }
+
+  const std::string path_;
+  DiscoverySink* sink_ = nullptr;
+  Stamp stamp_;
+  std::map<std::string, FoundReplica> known_;
+  std::chrono::steady_clock::time_point look_at_;
+};
+
+}  // namespace
+
+Result<FoundReplica> parse_replica(std::string_view text) {
+  FoundReplica replica;
+  const std::string whole = log::safe(text);
+  bool first = true;
+  while (first || !text.empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    const std::string_view part = trim(text.substr(0, comma));
+    text.remove_prefix(std::min(comma + 1, text.size()));
+    if (first) {
+      first = false;
+      const auto url = parse_url(part);
+      if (!url.ok()) return invalid_argument("replica", "'" + whole + "': " + url.error().message);
+      if (url->scheme != "http") {
+        return invalid_argument("replica", "'" + whole + "': replicas are reached by http:// only.");
+      }
+      replica.url = replica.name = std::string(part);
+      continue;
+    }
+    const size_t equals = std::min(part.find('='), part.size());
+    const std::string_view name = part.substr(0, equals);
+    const std::string_view value = part.substr(std::min(equals + 1, part.size()));
+    if (name == "weight") {
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), replica.weight);
+      if (error != std::errc() || end != value.data() + value.size() || !(replica.weight > 0) ||
+          replica.weight > 1e6) {
+        return invalid_argument("replica",
+                                "'" + whole + "': weight must be a number above 0, as in weight=2.");
+      }
+    } else if (name == "max-running") {
+      const auto [end, error] =
+          std::from_chars(value.data(), value.data() + value.size(), replica.max_running);
+      if (error != std::errc() || end != value.data() + value.size() || replica.max_running < 1) {
+        return invalid_argument("replica", "'" + whole + "': max-running must be a number above 0.");
+      }
+    } else if (name == "model" && !value.empty() && value.size() <= kMaxName) {
+      replica.models.emplace_back(value);
+    } else if (name == "name" && !value.empty() && value.size() <= kMaxName) {
+      replica.name = value;
+    } else {
+      return invalid_argument(
+          "replica", "'" + whole + "': '" + log::safe(part) +
+                         "' is not one of weight=NUMBER, max-running=NUMBER, model=NAME and name=NAME.");
+    }
+  }
+  return replica;
+}
+
+std::unique_ptr<Discovery> make_replica_list(std::vector<FoundReplica> replicas) {
+  return std::make_unique<ReplicaList>(std::move(replicas));
+}
+
+std::unique_ptr<Discovery> make_replica_file(std::string path) {
+  return std::make_unique<ReplicaFile>(std::move(path));
+}
+
+}  // namespace sluice::router
