@@ -185,7 +185,7 @@ class Rig {
   };
   // From the end of one step to that of the next.
   Took step() {
-    const auto begin = last_end_ == Clock::time_point() || core_.in_flight() == 0 ? Clock::now() : last_end_;
+    const auto begin = core_.in_flight() == 0 ? Clock::now() : last_end_;
     core_.launch(Clock::now());
     const auto waits = Clock::now();
     core_.wait();

@@ -14,6 +14,12 @@ namespace {
 
 constexpr std::string_view kCuda = "cuda";
 
+// Looked for once: whoever describes the devices chooses among the same.
+const Result<CudaLibrary>& cuda_library() {
+  static const Result<CudaLibrary> library = CudaLibrary::open();
+  return library;
+}
+
 // Of "cuda" or "cuda:N".
 Result<int> gpu_number(const std::string& device) {
   std::string_view number = std::string_view(device).substr(kCuda.size());
@@ -28,8 +34,9 @@ Result<int> gpu_number(const std::string& device) {
 
 Result<std::unique_ptr<Backend>> make_gpu_backend(const BackendOptions& options, int after_first = 0) {
   SLUICE_ASSIGN(const int first, gpu_number(options.device));
-  SLUICE_ASSIGN(const CudaLibrary library, CudaLibrary::open());
-  return library.make_backend(
+  const auto& library = cuda_library();
+  if (!library.ok()) return library.error();
+  return library->make_backend(
       {.device = first + after_first, .deterministic = options.deterministic, .graphs = options.graphs});
 }
 
@@ -38,7 +45,7 @@ bool names_gpu(const std::string& device) {
 }
 
 bool has_gpu() {
-  const auto library = CudaLibrary::open();
+  const auto& library = cuda_library();
   std::string why;
   return library.ok() && !library->devices(why).empty();
 }
@@ -46,7 +53,7 @@ bool has_gpu() {
 }  // namespace
 
 std::vector<std::string> describe_gpus() {
-  const auto library = CudaLibrary::open();
+  const auto& library = cuda_library();
   if (!library.ok()) return {"no GPU: " + library.error().message};
   std::string why;
   std::vector<std::string> lines;
@@ -91,8 +98,7 @@ Result<std::vector<std::unique_ptr<Backend>>> make_backends(const BackendOptions
     backends.push_back(std::move(backend));
   }
   if (gpus) {
-    SLUICE_ASSIGN(const CudaLibrary library, CudaLibrary::open());
-    SLUICE_TRY(library.join(backends));
+    SLUICE_TRY(cuda_library()->join(backends));  // opened, or no backend was made
     return backends;
   }
   auto collectives = make_shared_memory_collectives(options.ranks);

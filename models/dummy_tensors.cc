@@ -7,12 +7,12 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <mutex>
 #include <random>
 
 #include "kernels/dtype.h"
 #include "models/hugging_face.h"
+#include "models/mapped_file.h"
 
 namespace sluice {
 namespace {
@@ -173,17 +173,15 @@ Result<std::unique_ptr<TensorSource>> make_dummy_tensors(WeightFormat format) {
 Result<ModelFiles> open_dummy_model(const std::string& path, WeightFormat format) {
   std::filesystem::path config(path);
   if (std::error_code error; std::filesystem::is_directory(config, error)) config /= "config.json";
-  std::ifstream file(config, std::ios::binary);
-  if (!file) {
+  auto text = read_small_file(config.string(), kMaxConfigBytes);
+  if (!text.ok() && text.error().code == ErrorCode::kNotFound) {
     return Error{ErrorCode::kNotFound, "'" + config.string() + "' cannot be read: random weights need a " +
                                            "Hugging Face config.json to tell their shapes."};
   }
-  std::string text(kMaxConfigBytes, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
+  if (!text.ok()) return text.error();
   ModelFiles files;
   files.path = config.string();
-  SLUICE_ASSIGN(files.config, parse_hugging_face_config(text, config.string()));
+  SLUICE_ASSIGN(files.config, parse_hugging_face_config(*text, config.string()));
   SLUICE_ASSIGN(files.tensors, make_dummy_tensors(format));
   return files;
 }

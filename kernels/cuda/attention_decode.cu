@@ -311,22 +311,6 @@ void launch_decode(const DecodeArguments& args, Stream stream) {
          args);
 }
 
-template <class Stored>
-void launch_decode(const DecodeArguments& args, Stream stream) {
-  switch (args.arrays.cache.head_size) {
-    case 64:
-      return launch_decode<Stored, 64>(args, stream);
-    case 80:
-      return launch_decode<Stored, 80>(args, stream);
-    case 96:
-      return launch_decode<Stored, 96>(args, stream);
-    case 128:
-      return launch_decode<Stored, 128>(args, stream);
-    default:
-      return launch_decode<Stored, 256>(args, stream);
-  }
-}
-
 }  // namespace
 
 void attention_decode(const AttentionArrays& arrays, const AttentionShape& shape, const DecodeList& list,
@@ -337,14 +321,7 @@ void attention_decode(const AttentionArrays& arrays, const AttentionShape& shape
                              .group = shape.query_heads / shape.kv_heads,
                              .sliding_window = shape.sliding_window,
                              .scale = shape.scale * kLog2E};
-  switch (arrays.cache.dtype) {
-    case DType::kBF16:
-      return launch_decode<bf16>(args, stream);
-    case DType::kF16:
-      return launch_decode<f16>(args, stream);
-    default:
-      return launch_decode<fp8>(args, stream);
-  }
+  for_cache(arrays.cache, [&]<class Stored, int D>() { launch_decode<Stored, D>(args, stream); });
 }
 
 }  // namespace sluice::cuda

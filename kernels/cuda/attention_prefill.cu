@@ -33,7 +33,7 @@ struct RowPlace {
 template <class Stored, int D>
 struct PrefillShared {
   static constexpr int kRows = prefill_tile_rows(D);
-  static constexpr int kRowTiles = kRows / (16 * kWarps);  // of a warp
+  static constexpr int kRowTiles = kRows / (16 * kWarps);                             // of a warp
   static constexpr int kKeys = D > 128 || (D > 96 && sizeof(Stored) == 1) ? 32 : 64;  // as registers allow
   static constexpr int kSlices = kKeys / kSliceKeys;
   static constexpr int kStageBytes = kSlices * Slice<Stored, D>::kBytes;
@@ -237,22 +237,6 @@ void launch_prefill(const PrefillArguments& args, Stream stream) {
          args);
 }
 
-template <class Stored>
-void launch_prefill(const PrefillArguments& args, Stream stream) {
-  switch (args.arrays.cache.head_size) {
-    case 64:
-      return launch_prefill<Stored, 64>(args, stream);
-    case 80:
-      return launch_prefill<Stored, 80>(args, stream);
-    case 96:
-      return launch_prefill<Stored, 96>(args, stream);
-    case 128:
-      return launch_prefill<Stored, 128>(args, stream);
-    default:
-      return launch_prefill<Stored, 256>(args, stream);
-  }
-}
-
 }  // namespace
 
 void attention_prefill(const AttentionArrays& arrays, const AttentionShape& shape, const PrefillList& list,
@@ -262,14 +246,7 @@ void attention_prefill(const AttentionArrays& arrays, const AttentionShape& shap
                               .group = shape.query_heads / shape.kv_heads,
                               .sliding_window = shape.sliding_window,
                               .scale = shape.scale * kLog2E};
-  switch (arrays.cache.dtype) {
-    case DType::kBF16:
-      return launch_prefill<bf16>(args, stream);
-    case DType::kF16:
-      return launch_prefill<f16>(args, stream);
-    default:
-      return launch_prefill<fp8>(args, stream);
-  }
+  for_cache(arrays.cache, [&]<class Stored, int D>() { launch_prefill<Stored, D>(args, stream); });
 }
 
 }  // namespace sluice::cuda

@@ -22,6 +22,36 @@ inline constexpr int kSliceKeys = 16;
 inline constexpr int kChunk = 16;  // bytes that are copied and loaded at once
 inline constexpr float kLog2E = 1.4426950408889634F;
 
+// ---- which kernel ----
+
+// Calls run<Stored, D>() for the cache's type and head size.
+template <class Stored, class Run>
+void for_head_size(int head_size, const Run& run) {
+  switch (head_size) {
+    case 64:
+      return run.template operator()<Stored, 64>();
+    case 80:
+      return run.template operator()<Stored, 80>();
+    case 96:
+      return run.template operator()<Stored, 96>();
+    case 128:
+      return run.template operator()<Stored, 128>();
+    default:
+      return run.template operator()<Stored, 256>();
+  }
+}
+template <class Run>
+void for_cache(const PagedCache& cache, const Run& run) {
+  switch (cache.dtype) {
+    case DType::kBF16:
+      return for_head_size<bf16>(cache.head_size, run);
+    case DType::kF16:
+      return for_head_size<f16>(cache.head_size, run);
+    default:
+      return for_head_size<fp8>(cache.head_size, run);
+  }
+}
+
 // ---- what the matrix units multiply ----
 
 template <class Stored>

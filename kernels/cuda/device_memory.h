@@ -13,24 +13,34 @@
 
 namespace sluice::cuda {
 
-class DeviceMemory {
+template <auto kAllocate, auto kFree>
+class OwnedMemory {
  public:
-  DeviceMemory() = default;
-  static Result<DeviceMemory> allocate(size_t bytes) {
-    DeviceMemory memory;
-    SLUICE_ASSIGN(memory.memory_, allocate_device_memory(bytes > 0 ? bytes : 1));
+  OwnedMemory() = default;
+  static Result<OwnedMemory> allocate(size_t bytes) {
+    OwnedMemory memory;
+    SLUICE_ASSIGN(memory.memory_, kAllocate(bytes > 0 ? bytes : 1));
     memory.bytes_ = bytes;
     return memory;
   }
-  DeviceMemory(DeviceMemory&& other) noexcept
+  OwnedMemory(OwnedMemory&& other) noexcept
       : memory_(std::exchange(other.memory_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
+  OwnedMemory& operator=(OwnedMemory&& other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(bytes_, other.bytes_);
     return *this;
   }
-  ~DeviceMemory() {
-    if (memory_ != nullptr) free_device_memory(memory_);
+  ~OwnedMemory() {
+    if (memory_ != nullptr) kFree(memory_);
+  }
+
+  // To larger memory; the content is lost, and nobody may still be reading or writing it.
+  void grow_to(size_t bytes) {
+    if (bytes <= bytes_) return;
+    { const OwnedMemory given_up = std::move(*this); }
+    auto larger = allocate(bytes);
+    SLUICE_CHECK(larger.ok());
+    *this = std::move(larger).value();
   }
 
   std::byte* get() const { return static_cast<std::byte*>(memory_); }
@@ -44,6 +54,8 @@ class DeviceMemory {
   void* memory_ = nullptr;
   size_t bytes_ = 0;
 };
+using DeviceMemory = OwnedMemory<allocate_device_memory, free_device_memory>;
+using Pinned = OwnedMemory<allocate_pinned_memory, free_pinned_memory>;  // of the host
 
 // Counts how often memory was given up for larger: who keeps addresses (graphs) looks whether it has changed.
 struct MemoryMoves {
@@ -59,10 +71,7 @@ class Scratch {
   T* of(size_t count, Stream stream) {
     if (count * sizeof(T) > memory_.bytes()) {
       synchronize(stream);
-      memory_ = DeviceMemory();
-      auto larger = DeviceMemory::allocate(count * sizeof(T));
-      SLUICE_CHECK(larger.ok());
-      memory_ = std::move(larger).value();
+      memory_.grow_to(count * sizeof(T));
       ++moves_.count;
     }
     return memory_.as<T>();
@@ -72,35 +81,6 @@ class Scratch {
  private:
   MemoryMoves& moves_;
   DeviceMemory memory_;
-};
-
-// Pinned host memory that only grows.
-class Pinned {
- public:
-  Pinned() = default;
-  Pinned(const Pinned&) = delete;
-  Pinned& operator=(const Pinned&) = delete;
-  ~Pinned() {
-    if (memory_ != nullptr) free_pinned_memory(memory_);
-  }
-  // Nobody may still be copying from or to it when it grows.
-  void grow_to(size_t bytes) {
-    if (bytes <= bytes_) return;
-    if (memory_ != nullptr) free_pinned_memory(memory_);
-    auto pinned = allocate_pinned_memory(bytes);
-    SLUICE_CHECK(pinned.ok());
-    memory_ = *pinned;
-    bytes_ = bytes;
-  }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(memory_);
-  }
-  size_t bytes() const { return bytes_; }
-
- private:
-  void* memory_ = nullptr;
-  size_t bytes_ = 0;
 };
 
 // A step's arrays. `begin` with room for all of them, then one `add` each, which returns where the array will

@@ -1,7 +1,5 @@
 #include "kernels/cuda/step_graphs.h"
 
-#include <algorithm>
-
 #include "base/check.h"
 
 namespace sluice::cuda {
@@ -25,11 +23,6 @@ void StepGraphs::run(Shape shape, const std::function<void()>& issue) {
     SLUICE_CHECK_EQ(seen_moves_, moves_.count);
   }
   found->second->launch(stream_);
-}
-
-size_t StepGraphs::recorded() const {
-  return static_cast<size_t>(
-      std::ranges::count_if(graphs_, [](const auto& graph) { return graph.second != nullptr; }));
 }
 
 }  // namespace sluice::cuda

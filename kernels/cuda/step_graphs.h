@@ -24,8 +24,6 @@ class StepGraphs {
   // Runs what `issue` enqueues, now or when the shape was recorded.
   void run(Shape shape, const std::function<void()>& issue);
 
-  size_t recorded() const;
-
  private:
   static constexpr size_t kMostShapes = 512;
 

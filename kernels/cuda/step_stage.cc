@@ -18,6 +18,14 @@ size_t room(size_t count) {
   return StepArrays::room_for<T>(count);
 }
 
+// Entries of a row of the staged block table: the next power of two.
+int64_t table_stride(const StepBatch& batch) {
+  const int32_t longest = batch.context_lengths.empty() ? 1 : std::ranges::max(batch.context_lengths);
+  const auto needed = static_cast<uint64_t>((longest + kBlockTokens - 1) / kBlockTokens);
+  return std::min(batch.block_table_stride,
+                  std::max(kShortestTable, static_cast<int64_t>(std::bit_ceil(needed))));
+}
+
 }  // namespace
 
 bool decodes_only(const StepBatch& batch) {
@@ -26,19 +34,12 @@ bool decodes_only(const StepBatch& batch) {
 }
 
 int64_t padded_rows(int64_t sequences, int64_t most) {
-  const int64_t unit = sequences > 256 ? 32 : sequences > 8 ? 8 : 1;
+  const int64_t unit = sequences > 256 ? 32 : 8;
   const int64_t padded = sequences > 8
                              ? (sequences + unit - 1) / unit * unit
                              : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(sequences)));
   const int64_t rows = std::min(padded, most);
   return sequences > 0 && sequences <= rows && rows <= kMostRows ? rows : 0;
-}
-
-int64_t table_stride(const StepBatch& batch) {
-  const int32_t longest = batch.context_lengths.empty() ? 1 : std::ranges::max(batch.context_lengths);
-  const auto needed = static_cast<uint64_t>((longest + kBlockTokens - 1) / kBlockTokens);
-  return std::min(batch.block_table_stride,
-                  std::max(kShortestTable, static_cast<int64_t>(std::bit_ceil(needed))));
 }
 
 const StepBatch& StepStage::stage(const StepBatch& batch, int64_t rows, const int32_t* latest_ids) {

@@ -28,7 +28,5 @@ bool decodes_only(const StepBatch& batch);
 // What a decoding batch of so many sequences is padded to: the next of 1, 2, 4, 8, 16, 24, 32 … 256, 288 …;
 // at most `most`; 0 where there is none.
 int64_t padded_rows(int64_t sequences, int64_t most);
-// Entries of a row of the staged block table: the next power of two.
-int64_t table_stride(const StepBatch& batch);
 
 }  // namespace sluice::cuda

@@ -44,6 +44,7 @@ void TextChain::add_chunk(const char* bytes) {
 }
 
 void TextChain::add(std::string_view piece) {
+  if (piece.empty()) return;  // and may point nowhere
   bytes_ += piece.size();
   if (held_ > 0) {
     const size_t taken = std::min(piece.size(), kChunkBytes - held_);

@@ -25,19 +25,6 @@ void append_time(std::string& out) {
   out.append("{\"time\":\"").append(text).append("\"");
 }
 
-void append_text(std::string& out, std::string_view name, std::string_view value) {
-  out.append(",\"").append(name).append("\":");
-  append_json_string(out, value);
-}
-void append_count(std::string& out, std::string_view name, int64_t value) {
-  out.append(",\"").append(name).append("\":");
-  append_json(out, value);
-}
-void append_number(std::string& out, std::string_view name, double value) {
-  out.append(",\"").append(name).append("\":");
-  append_json(out, value);
-}
-
 }  // namespace
 
 Result<AccessLog> AccessLog::open(const std::string& where) {
@@ -70,23 +57,23 @@ AccessLog::~AccessLog() {
 void AccessLog::write(const AccessRecord& record) {
   if (file_ == nullptr) return;
   append_time(lines_);
-  append_text(lines_, "request_id", record.request_id);
-  append_text(lines_, "method", record.method);
-  append_text(lines_, "path", record.path);
-  append_text(lines_, "model", record.model);
-  append_text(lines_, "tenant", record.tenant);
-  append_text(lines_, "replica", record.replica);
-  append_count(lines_, "status", record.status);
-  append_text(lines_, "end", record.end);
-  append_count(lines_, "attempts", record.attempts);
+  append_json_member(lines_, "request_id", record.request_id);
+  append_json_member(lines_, "method", record.method);
+  append_json_member(lines_, "path", record.path);
+  append_json_member(lines_, "model", record.model);
+  append_json_member(lines_, "tenant", record.tenant);
+  append_json_member(lines_, "replica", record.replica);
+  append_json_member(lines_, "status", record.status);
+  append_json_member(lines_, "end", record.end);
+  append_json_member(lines_, "attempts", record.attempts);
   lines_ += record.streamed ? ",\"streamed\":true" : ",\"streamed\":false";
   if (record.resumed) lines_ += ",\"resumed\":true";
   if (record.hedged) lines_ += ",\"hedged\":true";
-  append_count(lines_, "bytes_in", static_cast<int64_t>(record.bytes_in));
-  append_count(lines_, "bytes_out", static_cast<int64_t>(record.bytes_out));
-  if (record.held_s > 0) append_number(lines_, "held_s", record.held_s);
-  if (record.first_byte_s >= 0) append_number(lines_, "first_byte_s", record.first_byte_s);
-  append_number(lines_, "duration_s", record.duration_s);
+  append_json_member(lines_, "bytes_in", record.bytes_in);
+  append_json_member(lines_, "bytes_out", record.bytes_out);
+  if (record.held_s > 0) append_json_member(lines_, "held_s", record.held_s);
+  if (record.first_byte_s >= 0) append_json_member(lines_, "first_byte_s", record.first_byte_s);
+  append_json_member(lines_, "duration_s", record.duration_s);
   lines_ += "}\n";
   if (lines_.size() >= kBufferBytes) flush();
 }

@@ -4,14 +4,6 @@
 #include "server/wire/json_out.h"
 
 namespace sluice::router {
-namespace {
-
-void add(std::string& out, std::string_view name, double value) {
-  out.append(",\"").append(name).append("\":");
-  append_json(out, value);
-}
-
-}  // namespace
 
 std::string explain_json(const Decision& decision, const Dispatcher& dispatcher) {
   std::string out = R"({"policy":")";
@@ -21,27 +13,27 @@ std::string explain_json(const Decision& decision, const Dispatcher& dispatcher)
     out += "null";
   else
     append_json_string(out, dispatcher.name_of(decision.chosen));
-  add(out, "prompt_tokens", decision.prompt_tokens);
+  append_json_member(out, "prompt_tokens", static_cast<double>(decision.prompt_tokens));
   out += R"(,"candidates":[)";
   for (size_t i = 0; i < decision.candidates.size(); ++i) {
     const Candidate& candidate = decision.candidates[i];
     if (i > 0) out += ',';
     out += R"({"replica":)";
     append_json_string(out, dispatcher.name_of(candidate.replica));
-    add(out, "cached_tokens", candidate.cached_tokens);
-    add(out, "running", candidate.running);
-    add(out, "prefill_tokens", static_cast<double>(candidate.prefill_tokens));
-    add(out, "prefill_tokens_per_s", 1 / candidate.rate.token_seconds);
-    add(out, "kv_usage", candidate.kv_usage);
+    append_json_member(out, "cached_tokens", static_cast<double>(candidate.cached_tokens));
+    append_json_member(out, "running", static_cast<double>(candidate.running));
+    append_json_member(out, "prefill_tokens", static_cast<double>(candidate.prefill_tokens));
+    append_json_member(out, "prefill_tokens_per_s", 1 / candidate.rate.token_seconds);
+    append_json_member(out, "kv_usage", candidate.kv_usage);
     if (i < decision.terms.size()) {
       const CostTerms& terms = decision.terms[i];
       out += R"(,"cost":{"total":)";
       append_json(out, terms.total);
-      add(out, "wait", terms.wait);
-      add(out, "compute", terms.compute);
-      add(out, "recompute", terms.recompute);
-      add(out, "decode", terms.decode);
-      add(out, "kv", terms.kv);
+      append_json_member(out, "wait", terms.wait);
+      append_json_member(out, "compute", terms.compute);
+      append_json_member(out, "recompute", terms.recompute);
+      append_json_member(out, "decode", terms.decode);
+      append_json_member(out, "kv", terms.kv);
       out += '}';
     }
     out += '}';

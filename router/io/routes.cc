@@ -204,10 +204,7 @@ std::string model_list(const Dispatcher& dispatcher) {
 
 std::string replica_list(const Dispatcher& dispatcher) {
   std::string out = R"({"replicas":[)";
-  const auto add = [&](std::string_view name, double value) {
-    out.append(",\"").append(name).append("\":");
-    append_json(out, value);
-  };
+  const auto add = [&](std::string_view name, double value) { append_json_member(out, name, value); };
   for (const auto& [name, link] : dispatcher.links()) {
     if (out.back() != '[') out += ',';
     out += R"({"name":)";

@@ -18,25 +18,11 @@ void append_hash(std::string& out, uint64_t hash) {
   out.append(text.data(), text.size());
 }
 
-void append_field(std::string& out, std::string_view name, int64_t value) {
-  out += ",\"";
-  out += name;
-  out += "\":";
-  append_json(out, value);
-}
-
 void append_hash_field(std::string& out, std::string_view name, uint64_t hash) {
   out += ",\"";
   out += name;
   out += "\":";
   append_hash(out, hash);
-}
-
-void append_number(std::string& out, std::string_view name, double value) {
-  out += ",\"";
-  out += name;
-  out += "\":";
-  append_json(out, value);
 }
 
 void append_begin(std::string& out, const KvEvent& event, std::string_view name) {
@@ -49,9 +35,8 @@ void append_begin(std::string& out, const KvEvent& event, std::string_view name)
 
 void append_life(std::string& out, const KvEvent& event, std::string_view name) {
   append_begin(out, event, name);
-  out += ",\"request\":";
-  append_json_string(out, event.name());
-  append_field(out, "choice", event.choice);
+  append_json_member(out, "request", event.name());
+  append_json_member(out, "choice", event.choice);
 }
 
 std::string_view word_of(FinishReason reason) {
@@ -70,15 +55,15 @@ std::string_view word_of(FinishReason reason) {
 }
 
 void append_load(std::string& out, const KvLoad& load) {
-  append_field(out, "running", load.running);
-  append_field(out, "waiting", load.waiting);
-  append_field(out, "waiting_uncached_tokens", load.waiting_uncached_tokens);
-  append_field(out, "prefilling_tokens", load.prefilling_tokens);
-  append_field(out, "kv_blocks_total", load.kv_blocks_total);
-  append_field(out, "kv_blocks_used", load.kv_blocks_used);
-  append_field(out, "kv_blocks_cached", load.kv_blocks_cached);
-  append_number(out, "prefill_tokens_per_s", load.prefill_tokens_per_s);
-  append_number(out, "decode_step_s", load.decode_step_s);
+  append_json_member(out, "running", load.running);
+  append_json_member(out, "waiting", load.waiting);
+  append_json_member(out, "waiting_uncached_tokens", load.waiting_uncached_tokens);
+  append_json_member(out, "prefilling_tokens", load.prefilling_tokens);
+  append_json_member(out, "kv_blocks_total", load.kv_blocks_total);
+  append_json_member(out, "kv_blocks_used", load.kv_blocks_used);
+  append_json_member(out, "kv_blocks_cached", load.kv_blocks_cached);
+  append_json_member(out, "prefill_tokens_per_s", load.prefill_tokens_per_s);
+  append_json_member(out, "decode_step_s", load.decode_step_s);
 }
 
 void append_line(std::string& out, const KvEvent& event) {
@@ -94,9 +79,9 @@ void append_line(std::string& out, const KvEvent& event) {
       break;
     case Kind::kAdmitted:
       append_life(out, event, "admitted");
-      append_field(out, "prompt_tokens", event.prompt_tokens);
-      append_field(out, "cached_tokens", event.cached_tokens);
-      append_field(out, "blocks", event.prompt_blocks);
+      append_json_member(out, "prompt_tokens", event.prompt_tokens);
+      append_json_member(out, "cached_tokens", event.cached_tokens);
+      append_json_member(out, "blocks", event.prompt_blocks);
       append_hash_field(out, "hash", event.hash);
       break;
     case Kind::kPrefilled:
@@ -107,7 +92,7 @@ void append_line(std::string& out, const KvEvent& event) {
       out += ",\"reason\":\"";
       out += word_of(event.reason);
       out += '"';
-      append_field(out, "generated", event.generated);
+      append_json_member(out, "generated", event.generated);
       break;
     case Kind::kLoad:
       append_begin(out, event, "load");
@@ -115,7 +100,7 @@ void append_line(std::string& out, const KvEvent& event) {
       break;
     case Kind::kHeldAll:
       out += R"({"event":"snapshot_end")";
-      append_field(out, "settled", static_cast<int64_t>(event.sequence));
+      append_json_member(out, "settled", static_cast<int64_t>(event.sequence));
       break;
     case Kind::kHeld:
       break;  // its line is append_held's
@@ -139,9 +124,9 @@ void append_held(std::string& out, std::span<const KvEvent> events) {
 void append_hello(std::string& out, const KvHello& hello) {
   out += R"({"event":"hello")";
   append_hash_field(out, "epoch", hello.start.epoch);
-  append_field(out, "next", static_cast<int64_t>(hello.start.next));
+  append_json_member(out, "next", static_cast<int64_t>(hello.start.next));
   out += hello.start.resumed ? R"(,"resumed":true)" : R"(,"resumed":false)";
-  append_field(out, "block_tokens", hello.block_tokens);
+  append_json_member(out, "block_tokens", hello.block_tokens);
   out += R"(,"hash":")";
   out += kBlockHashName;
   out += R"(","models":[)";
@@ -166,7 +151,7 @@ void append_lines(std::string& out, std::span<const KvEvent> events) {
 
 void append_heartbeat(std::string& out, uint64_t next) {
   out += R"({"event":"heartbeat")";
-  append_field(out, "next", static_cast<int64_t>(next));
+  append_json_member(out, "next", static_cast<int64_t>(next));
   out += "}\n";
 }
 

@@ -115,10 +115,7 @@ std::string rendered_body(std::string_view request_id, std::string_view model, c
                                                     {"repetition_penalty", prompt.repetition_penalty},
                                                     {"presence_penalty", prompt.presence_penalty},
                                                     {"frequency_penalty", prompt.frequency_penalty}};
-  for (const auto& [name, value] : numbers) {
-    out.append(",\"").append(name).append("\":");
-    append_json(out, value);
-  }
+  for (const auto& [name, value] : numbers) append_json_member(out, name, value);
   return out + "}}";
 }
 

@@ -168,8 +168,7 @@ class ResponsesAnswer final : public AnswerFormat {
   }
   void append_text(std::string& out, std::string_view type, std::string_view member, std::string_view text) {
     begin_item_event(out, type);
-    out.append(",\"").append(member).append("\":");
-    append_json_string(out, text);
+    append_json_member(out, member, text);
   }
 
   std::string item_id() const {

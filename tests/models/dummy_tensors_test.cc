@@ -63,7 +63,8 @@ TEST(DummyModel, needs_a_config_alone) {
                                           {.max_tokens_per_step = 8, .max_rows_to_sample = 8}))
                          .value();
   SoloSequence sequence(*model, *backend, DType::kF32, 16);
-  for (const float logit : sequence.append({1, 2, 3}).back()) EXPECT_TRUE(std::isfinite(logit));
+  const std::vector<std::vector<float>> logits = sequence.append({1, 2, 3});
+  for (const float logit : logits.back()) EXPECT_TRUE(std::isfinite(logit));
   EXPECT_EQ(open_dummy_model("/nowhere", WeightFormat::kBF16).error().code, ErrorCode::kNotFound);
 }
 
