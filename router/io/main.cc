@@ -26,6 +26,11 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+std::string from_environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
 int complain(const Error& error) {
   log::error("{}", error.message);
   return 1;
@@ -39,6 +44,14 @@ auto on(IoThread& io, Task task) {
   auto shared = std::make_shared<decltype(packaged)>(std::move(packaged));
   io.post([shared] { (*shared)(); });
   return done.get();
+}
+
+std::vector<std::unique_ptr<Discovery>> sources_of(const RouteOptions& options, IoThread& io) {
+  std::vector<std::unique_ptr<Discovery>> sources;
+  if (!options.replicas.empty()) sources.push_back(make_replica_list(options.replicas));
+  if (!options.replicas_file.empty()) sources.push_back(make_replica_file(options.replicas_file));
+  if (options.kubernetes) sources.push_back(make_kubernetes_discovery(io, *options.kubernetes));
+  return sources;
 }
 
 void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int timeout_s) {
@@ -68,9 +81,14 @@ int route(RouteOptions options, const sigset_t& signals) {
   options.dispatcher.core.seed = options.dispatcher.core.index.secret = options.dispatcher.sketch.secret =
       secret;
 
-  std::vector<std::unique_ptr<Discovery>> sources;
-  if (!options.replicas.empty()) sources.push_back(make_replica_list(options.replicas));
-  if (!options.replicas_file.empty()) sources.push_back(make_replica_file(options.replicas_file));
+  auto trust = TlsTrust::load(options.replica_trust);
+  if (!trust.ok()) return complain(trust.error());
+  options.dispatcher.link.upstream.tls = std::move(trust).value();
+  if (options.kubernetes && options.kubernetes->api.scheme == "https") {
+    auto api_trust = TlsTrust::load({.authorities = {"--k8s-ca-file", options.kubernetes_ca_file}});
+    if (!api_trust.ok()) return complain(api_trust.error());
+    options.kubernetes->tls = std::move(api_trust).value();
+  }
 
   IoThreads threads(1);
   IoThread& io = threads.at(0);
@@ -78,7 +96,7 @@ int route(RouteOptions options, const sigset_t& signals) {
   options.listen.render_fault = fault_response;
   auto listener = Listener::start(options.listen, make_routes(*dispatcher), threads);
   if (!listener.ok()) return complain(listener.error());
-  const Status started = on(io, [&] { return dispatcher->start(std::move(sources)); });
+  const Status started = on(io, [&] { return dispatcher->start(sources_of(options, io)); });
   int code = 0;
   if (started.ok()) {
     log::info("routing at {}://{}:{}", options.listen.tls ? "https" : "http", options.listen.host,
@@ -111,8 +129,11 @@ int route(RouteOptions options, const sigset_t& signals) {
 int main(int argc, char** argv) {
   using namespace sluice;
   using namespace sluice::router;
-  const char* key = std::getenv("SLUICE_REPLICA_API_KEY");
-  ParsedRouteOptions parsed = parse_route_options(argc, argv, {key == nullptr ? "" : key});
+  RouteEnvironment environment;
+  environment.replica_api_key = from_environment("SLUICE_REPLICA_API_KEY");
+  environment.kubernetes_host = from_environment("KUBERNETES_SERVICE_HOST");
+  environment.kubernetes_port = from_environment("KUBERNETES_SERVICE_PORT");
+  ParsedRouteOptions parsed = parse_route_options(argc, argv, environment);
   if (!parsed.options) {
     std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
     return parsed.exit_code;

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <fstream>
 
 namespace sluice::router {
 namespace {
@@ -33,13 +34,70 @@ void add_bytes(CLI::App& app, const std::string& flag, Bytes& bytes, const std::
 struct RawOptions {
   std::vector<std::string> replicas, aliases;
   std::string policy = "cost", shadow_policy;
+  std::string kubernetes_api, kubernetes_space;
+  KubernetesOptions kubernetes;
+  bool replica_insecure = false;
   bool no_continuation = false;
 };
 
+void add_kubernetes_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
+  constexpr const char* kGroup = "Replicas from Kubernetes";
+  app.add_option("--k8s-service", raw.kubernetes.service,
+                 "Name of a Service: the endpoints of its EndpointSlices are replicas.")
+      ->group(kGroup);
+  app.add_option("--k8s-label-selector", raw.kubernetes.label_selector,
+                 "Or EndpointSlices by their labels, as in app=llm,tier!=test; they have their Service's.")
+      ->group(kGroup);
+  app.add_option("--k8s-namespace", raw.kubernetes_space,
+                 "Where they are. Default: the router's own namespace, or 'default' outside of a cluster.")
+      ->group(kGroup);
+  app.add_option("--k8s-port", raw.kubernetes.port,
+                 "Their port by name or number. Default: the only one, or the one named http or https.")
+      ->group(kGroup);
+  app.add_option("--k8s-api-server", raw.kubernetes_api,
+                 "URL of the API server. Default: the cluster's in which the router runs.")
+      ->group(kGroup);
+  app.add_option("--k8s-token-file", raw.kubernetes.token_file,
+                 "File with a bearer token for it, read again as it changes. Default: the service account's.")
+      ->group(kGroup);
+  app.add_option("--k8s-ca-file", o.kubernetes_ca_file,
+                 "PEM file with who signs its certificate. Default: the service account's.")
+      ->group(kGroup);
+  app.add_option("--k8s-watcher-timeout-seconds", raw.kubernetes.watch_timeout,
+                 "How long one watch goes on before the next.")
+      ->type_name("SECONDS")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 86400.0))
+      ->group(kGroup);
+}
+
+void add_trust_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
+  constexpr const char* kGroup = "TLS to replicas";
+  TlsTrustOptions& trust = o.replica_trust;
+  trust.authorities.flag = "--ca-cert-path";
+  trust.certificate.flag = "--client-cert-path";
+  trust.key.flag = "--client-key-path";
+  app.add_option(trust.authorities.flag, trust.authorities.path,
+                 "PEM file with who signs the certificates of https:// replicas. Default: the system's.")
+      ->group(kGroup);
+  app.add_option(trust.certificate.flag, trust.certificate.path,
+                 "PEM file with the router's own certificate, for replicas that ask for one.")
+      ->group(kGroup);
+  app.add_option(trust.key.flag, trust.key.path, "PEM file with its key.")->group(kGroup);
+  app.add_option(
+         "--replica-server-name", o.dispatcher.link.upstream.server_name,
+         "The name that replicas' certificates are for. Default: the URL's host, or the Service's name.")
+      ->group(kGroup);
+  app.add_flag("--replica-insecure", raw.replica_insecure,
+               "Believe whoever answers at a replica's https:// address. For trials only.")
+      ->group(kGroup);
+}
+
 void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
-  app.add_option("--replica", raw.replicas,
-                 "A replica: http://HOST:PORT[,weight=N][,max-running=N][,model=NAME][,name=NAME]. Repeat it "
-                 "for each.")
+  app.add_option(
+         "--replica", raw.replicas,
+         "A replica: http[s]://HOST:PORT[,weight=N][,max-running=N][,model=NAME][,name=NAME]. Repeat it "
+         "for each.")
       ->group("Replicas");
   app.add_option("--replicas-file", o.replicas_file,
                  "File with one replica a line, as --replica takes them; read anew when it changes.")
@@ -167,8 +225,56 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
       ->group("Server");
 }
 
+bool is_file(const std::string& path) {
+  return std::ifstream(path).good();
+}
+
+std::string first_line(const std::string& path) {
+  std::string line;
+  std::ifstream file(path);
+  std::getline(file, line);
+  return line;
+}
+
+// What is not said comes from where a pod finds it. An empty string when all is well.
+std::string finish_kubernetes(RouteOptions& o, const RawOptions& raw, const RouteEnvironment& environment) {
+  KubernetesOptions kubernetes = raw.kubernetes;
+  if (kubernetes.service.empty() && kubernetes.label_selector.empty()) {
+    const bool given = !raw.kubernetes_space.empty() || !kubernetes.port.empty() ||
+                       !raw.kubernetes_api.empty() || !kubernetes.token_file.empty() ||
+                       !o.kubernetes_ca_file.empty();
+    return given ? "--k8s-service says which Service's endpoints are the replicas; or --k8s-label-selector."
+                 : "";
+  }
+  if (!kubernetes.service.empty() && !kubernetes.label_selector.empty()) {
+    return "--k8s-service and --k8s-label-selector exclude each other; a selector of one Service is "
+           "kubernetes.io/service-name=NAME.";
+  }
+  const std::string own = environment.service_account + "/";
+  std::string api = raw.kubernetes_api;
+  if (api.empty()) {
+    if (environment.kubernetes_host.empty()) {
+      return "--k8s-api-server is needed outside of a cluster, as in https://10.0.0.1:6443, or "
+             "http://localhost:8001 of kubectl proxy.";
+    }
+    const bool is_ipv6 = environment.kubernetes_host.find(':') != std::string::npos;
+    api =
+        fmt::format("https://{}{}{}:{}", is_ipv6 ? "[" : "", environment.kubernetes_host, is_ipv6 ? "]" : "",
+                    environment.kubernetes_port.empty() ? "443" : environment.kubernetes_port);
+    if (kubernetes.token_file.empty()) kubernetes.token_file = own + "token";
+    if (o.kubernetes_ca_file.empty() && is_file(own + "ca.crt")) o.kubernetes_ca_file = own + "ca.crt";
+  }
+  auto url = parse_url(api);
+  if (!url.ok()) return "--k8s-api-server: " + url.error().message;
+  kubernetes.api = std::move(url).value();
+  kubernetes.space = raw.kubernetes_space.empty() ? first_line(own + "namespace") : raw.kubernetes_space;
+  if (kubernetes.space.empty()) kubernetes.space = "default";
+  o.kubernetes = std::move(kubernetes);
+  return {};
+}
+
 // An empty string when all is well.
-std::string finish(RouteOptions& o, const RawOptions& raw) {
+std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironment& environment) {
   for (const std::string& text : raw.replicas) {
     auto replica = parse_replica(text);
     if (!replica.ok()) return "--replica " + replica.error().message;
@@ -193,9 +299,11 @@ std::string finish(RouteOptions& o, const RawOptions& raw) {
     o.dispatcher.core.shadow = o.dispatcher.core.policy;
     o.dispatcher.core.shadow->name = *shadow;
   }
-  if (o.replicas.empty() && o.replicas_file.empty()) {
-    return "No replica is given: --replica http://HOST:PORT, or --replicas-file FILE.";
+  if (std::string fault = finish_kubernetes(o, raw, environment); !fault.empty()) return fault;
+  if (o.replicas.empty() && o.replicas_file.empty() && !o.kubernetes) {
+    return "No replica is given: --replica http://HOST:PORT, --replicas-file FILE or --k8s-service NAME.";
   }
+  o.replica_trust.checks_server = !raw.replica_insecure;
   const auto lower = [](std::string& name) {
     std::ranges::transform(name, name.begin(),
                            [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
@@ -228,6 +336,8 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
                "sluice-route");
   app.footer("SLUICE_REPLICA_API_KEY is the key that the router itself shows to replicas.");
   add_flags(app, o, raw);
+  add_kubernetes_flags(app, o, raw);
+  add_trust_flags(app, o, raw);
   ParsedRouteOptions parsed;
   try {
     app.parse(argc, argv);
@@ -239,7 +349,7 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
     parsed.exit_code = 2;
     return parsed;
   }
-  if (const std::string fault = finish(o, raw); !fault.empty()) {
+  if (const std::string fault = finish(o, raw, environment); !fault.empty()) {
     parsed.text = "error: " + fault + "\n";
     parsed.exit_code = 2;
     return parsed;
@@ -250,8 +360,14 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
 
 std::string describe(const RouteOptions& o) {
   const RouterCoreOptions& core = o.dispatcher.core;
-  return fmt::format("replicas {}{}, policy {}{}, index {} MiB, dictionary {} MiB", o.replicas.size(),
-                     o.replicas_file.empty() ? "" : " and " + o.replicas_file, name_of(core.policy.name),
+  std::string found;
+  if (!o.replicas_file.empty()) found += " and of " + o.replicas_file;
+  if (const auto& k = o.kubernetes) {
+    found += fmt::format(" and of Kubernetes, {} in namespace {}",
+                         k->service.empty() ? k->label_selector : "Service " + k->service, k->space);
+  }
+  return fmt::format("replicas {}{}, policy {}{}, index {} MiB, dictionary {} MiB", o.replicas.size(), found,
+                     name_of(core.policy.name),
                      core.shadow ? fmt::format(" (shadow {})", name_of(core.shadow->name)) : "",
                      core.index.budget_bytes >> 20, core.dictionary_bytes >> 20);
 }

@@ -8,13 +8,18 @@
 
 #include "router/io/discovery.h"
 #include "router/io/dispatcher.h"
+#include "router/io/kubernetes_discovery.h"
 #include "server/net/listener.h"
+#include "server/net/tls_trust.h"
 
 namespace sluice::router {
 
 struct RouteOptions {
   std::vector<FoundReplica> replicas;
   std::string replicas_file;
+  std::optional<KubernetesOptions> kubernetes;  // its trust is of kubernetes_ca_file
+  std::string kubernetes_ca_file;
+  TlsTrustOptions replica_trust;
   std::string access_log;  // "-": standard output; empty: none
   std::string log_level = "info";
   int shutdown_timeout_s = 30;
@@ -25,6 +30,9 @@ struct RouteOptions {
 
 struct RouteEnvironment {
   std::string replica_api_key;
+  // What a pod is given: where the API server is, and the folder of its service account.
+  std::string kubernetes_host, kubernetes_port;
+  std::string service_account = "/var/run/secrets/kubernetes.io/serviceaccount";
 };
 
 struct ParsedRouteOptions {
