@@ -50,6 +50,9 @@ std::vector<std::unique_ptr<Discovery>> sources_of(const RouteOptions& options, 
   std::vector<std::unique_ptr<Discovery>> sources;
   if (!options.replicas.empty()) sources.push_back(make_replica_list(options.replicas));
   if (!options.replicas_file.empty()) sources.push_back(make_replica_file(options.replicas_file));
+  for (const FoundReplica& each : options.dns_patterns) {
+    sources.push_back(make_dns_discovery(each, options.dns));
+  }
   if (options.kubernetes) sources.push_back(make_kubernetes_discovery(io, *options.kubernetes));
   return sources;
 }

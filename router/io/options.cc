@@ -32,7 +32,7 @@ void add_bytes(CLI::App& app, const std::string& flag, Bytes& bytes, const std::
 }
 
 struct RawOptions {
-  std::vector<std::string> replicas, aliases;
+  std::vector<std::string> replicas, aliases, dns_names;
   std::string policy = "cost", shadow_policy;
   std::string kubernetes_api, kubernetes_space;
   KubernetesOptions kubernetes;
@@ -69,6 +69,21 @@ void add_kubernetes_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
       ->capture_default_str()
       ->check(CLI::Range(1.0, 86400.0))
       ->group(kGroup);
+}
+
+void add_dns_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
+  constexpr const char* kGroup = "Replicas from DNS";
+  app.add_option("--replica-dns", raw.dns_names,
+                 "A replica as --replica takes it, whose HOST stands for many: each of its addresses is one. "
+                 "A HOST of the form _SERVICE._tcp.NAME is asked for SRV records. Repeat it for each.")
+      ->group(kGroup);
+  app.add_option("--dns-server", o.dns.server,
+                 "Who is asked, as IPV4[:PORT]. Default: as in /etc/resolv.conf.")
+      ->group(kGroup);
+  add_seconds(app, "--dns-keep-empty", o.dns.keep_empty,
+              "How long replicas stay while the DNS says that there is none.", kGroup);
+  add_seconds(app, "--dns-keep-failed", o.dns.keep_failed, "How long they stay while it gives no answer.",
+              kGroup);
 }
 
 void add_trust_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
@@ -283,6 +298,19 @@ std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironmen
     }
     o.replicas.push_back(std::move(replica).value());
   }
+  for (const std::string& text : raw.dns_names) {
+    auto pattern = parse_replica(text);
+    if (!pattern.ok()) return "--replica-dns " + pattern.error().message;
+    if (pattern->name != pattern->url) {
+      return "--replica-dns " + text + ": a name for many is none; leave name= out.";
+    }
+    const std::string host = parse_url(pattern->url)->host;
+    if (host.find(':') != std::string::npos || host.find_first_not_of("0123456789.") == std::string::npos) {
+      return "--replica-dns " + text + ": " + host + " is an address; use --replica.";
+    }
+    o.dns_patterns.push_back(std::move(pattern).value());
+  }
+  if (const auto lookup = DnsLookup::open(o.dns.server); !lookup.ok()) return lookup.error().message;
   for (const std::string& text : raw.aliases) {
     const size_t equals = text.find('=');
     if (equals == 0 || equals == std::string::npos || equals + 1 == text.size()) {
@@ -300,8 +328,9 @@ std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironmen
     o.dispatcher.core.shadow->name = *shadow;
   }
   if (std::string fault = finish_kubernetes(o, raw, environment); !fault.empty()) return fault;
-  if (o.replicas.empty() && o.replicas_file.empty() && !o.kubernetes) {
-    return "No replica is given: --replica http://HOST:PORT, --replicas-file FILE or --k8s-service NAME.";
+  if (o.replicas.empty() && o.replicas_file.empty() && o.dns_patterns.empty() && !o.kubernetes) {
+    return "No replica is given: --replica http://HOST:PORT, --replicas-file FILE, --replica-dns "
+           "http://NAME:PORT or --k8s-service NAME.";
   }
   o.replica_trust.checks_server = !raw.replica_insecure;
   const auto lower = [](std::string& name) {
@@ -336,6 +365,7 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
                "sluice-route");
   app.footer("SLUICE_REPLICA_API_KEY is the key that the router itself shows to replicas.");
   add_flags(app, o, raw);
+  add_dns_flags(app, o, raw);
   add_kubernetes_flags(app, o, raw);
   add_trust_flags(app, o, raw);
   ParsedRouteOptions parsed;
@@ -362,6 +392,7 @@ std::string describe(const RouteOptions& o) {
   const RouterCoreOptions& core = o.dispatcher.core;
   std::string found;
   if (!o.replicas_file.empty()) found += " and of " + o.replicas_file;
+  for (const FoundReplica& each : o.dns_patterns) found += " and behind " + each.url;
   if (const auto& k = o.kubernetes) {
     found += fmt::format(" and of Kubernetes, {} in namespace {}",
                          k->service.empty() ? k->label_selector : "Service " + k->service, k->space);

@@ -8,6 +8,7 @@
 
 #include "router/io/discovery.h"
 #include "router/io/dispatcher.h"
+#include "router/io/dns_discovery.h"
 #include "router/io/kubernetes_discovery.h"
 #include "server/net/listener.h"
 #include "server/net/tls_trust.h"
@@ -17,6 +18,8 @@ namespace sluice::router {
 struct RouteOptions {
   std::vector<FoundReplica> replicas;
   std::string replicas_file;
+  std::vector<FoundReplica> dns_patterns;
+  DnsOptions dns;
   std::optional<KubernetesOptions> kubernetes;  // its trust is of kubernetes_ca_file
   std::string kubernetes_ca_file;
   TlsTrustOptions replica_trust;

@@ -211,6 +211,13 @@ std::string replica_list(const Dispatcher& dispatcher) {
     append_json_string(out, name);
     out += R"(,"url":)";
     append_json_string(out, link->found().url);
+    if (const PodName& pod = link->found().pod; !pod.name.empty()) {
+      out += R"(,"pod":{"namespace":)";
+      append_json_string(out, pod.space);
+      out += R"(,"name":)";
+      append_json_string(out, pod.name);
+      out += '}';
+    }
     const auto& fleet = dispatcher.core_view().fleet().replicas();
     const auto at =
         std::ranges::find_if(fleet, [&](const auto& replica) { return replica->id == link->id(); });
