@@ -14,7 +14,6 @@
 #include "router/io/options.h"
 #include "router/io/routes.h"
 #include "router/io/static_discovery.h"
-#include "server/wire/error_body.h"
 
 namespace sluice::router {
 namespace {
@@ -72,11 +71,9 @@ void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int timeout
 int route(RouteOptions options, const sigset_t& signals) {
   log::info("{}", describe(options));
   raise_descriptor_limit();
-  if (!options.tls.certfile.empty()) {
-    auto identity = TlsIdentity::load(options.tls);
-    if (!identity.ok()) return complain(identity.error());
-    options.listen.tls = std::move(identity).value();
-  }
+  auto door = Door::open(options.door);
+  if (!door.ok()) return complain(door.error());
+  (*door)->guard(options.listen);
   auto access_log = AccessLog::open(options.access_log);
   if (!access_log.ok()) return complain(access_log.error());
   std::random_device device;
@@ -96,7 +93,6 @@ int route(RouteOptions options, const sigset_t& signals) {
   IoThreads threads(1);
   IoThread& io = threads.at(0);
   auto dispatcher = on(io, [&] { return std::make_unique<Dispatcher>(io, options.dispatcher, *access_log); });
-  options.listen.render_fault = fault_response;
   auto listener = Listener::start(options.listen, make_routes(*dispatcher), threads);
   if (!listener.ok()) return complain(listener.error());
   const Status started = on(io, [&] { return dispatcher->start(sources_of(options, io)); });
@@ -108,6 +104,7 @@ int route(RouteOptions options, const sigset_t& signals) {
       int which = 0;
       sigwait(&signals, &which);
       if (which != SIGHUP) break;
+      (*door)->reread();
       io.post([&] {
         dispatcher->refresh_sources();
         access_log->reopen();
@@ -134,6 +131,7 @@ int main(int argc, char** argv) {
   using namespace sluice::router;
   RouteEnvironment environment;
   environment.replica_api_key = from_environment("SLUICE_REPLICA_API_KEY");
+  environment.api_key = from_environment("SLUICE_API_KEY");
   environment.kubernetes_host = from_environment("KUBERNETES_SERVICE_HOST");
   environment.kubernetes_port = from_environment("KUBERNETES_SERVICE_PORT");
   ParsedRouteOptions parsed = parse_route_options(argc, argv, environment);

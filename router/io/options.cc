@@ -229,12 +229,28 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
             "Server");
   add_bytes(app, "--max-buffered-body-bytes", o.listen.max_buffered_body_bytes,
             "All request bodies held at once; beyond it 503.", "Server");
-  app.add_option("--ssl-certfile", o.tls.certfile, "PEM file with the certificate: serve https.")
+  app.add_option(
+         "--api-key", o.door.api_keys,
+         "Key that clients send as 'Authorization: Bearer KEY'; several are allowed. Probes stay open; "
+         "replicas get SLUICE_REPLICA_API_KEY in its place. Default: none, and clients' keys go on "
+         "to replicas.")
+      ->expected(1, 64)
       ->group("Server");
-  app.add_option("--ssl-keyfile", o.tls.keyfile, "PEM file with its key.")->group("Server");
-  app.add_option("--ssl-ca-certs", o.tls.ca_certs, "PEM file with who signs clients' certificates.")
+  app.add_option("--api-key-file", o.door.api_key_file,
+                 "File with one such key a line; SIGHUP reads it again.")
       ->group("Server");
-  app.add_option("--ssl-cert-reqs", o.tls.cert_reqs, "Clients' certificates: 0 no, 1 checked, 2 required.")
+  app.add_option("--admin-api-key", o.door.admin_api_keys,
+                 "Key that opens everything, and without which /metrics and /router are closed. Default: "
+                 "clients' keys open them too.")
+      ->expected(1, 64)
+      ->group("Server");
+  app.add_option("--ssl-certfile", o.door.tls.certfile, "PEM file with the certificate: serve https.")
+      ->group("Server");
+  app.add_option("--ssl-keyfile", o.door.tls.keyfile, "PEM file with its key.")->group("Server");
+  app.add_option("--ssl-ca-certs", o.door.tls.ca_certs, "PEM file with who signs clients' certificates.")
+      ->group("Server");
+  app.add_option("--ssl-cert-reqs", o.door.tls.cert_reqs,
+                 "Clients' certificates: 0 no, 1 checked, 2 required.")
       ->capture_default_str()
       ->check(CLI::Range(0, 2))
       ->group("Server");
@@ -333,6 +349,13 @@ std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironmen
            "http://NAME:PORT or --k8s-service NAME.";
   }
   o.replica_trust.checks_server = !raw.replica_insecure;
+  if (!environment.api_key.empty()) o.door.api_keys.push_back(environment.api_key);
+  for (const auto* keys : {&o.door.api_keys, &o.door.admin_api_keys}) {
+    if (std::ranges::find(*keys, "") != keys->end()) {
+      return "An empty key was given; leave --api-key and --admin-api-key out to serve everybody.";
+    }
+  }
+  o.dispatcher.link.replaces_keys = !o.door.api_keys.empty() || !o.door.api_key_file.empty();
   const auto lower = [](std::string& name) {
     std::ranges::transform(name, name.begin(),
                            [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
@@ -363,7 +386,9 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
   o.dispatcher.link.api_key = environment.replica_api_key;
   CLI::App app("Spreads requests over many servers, each where it finishes soonest (docs/router.md).",
                "sluice-route");
-  app.footer("SLUICE_REPLICA_API_KEY is the key that the router itself shows to replicas.");
+  app.footer(
+      "From the environment: SLUICE_API_KEY (as --api-key); SLUICE_REPLICA_API_KEY, the key that the "
+      "router itself shows to replicas.");
   add_flags(app, o, raw);
   add_dns_flags(app, o, raw);
   add_kubernetes_flags(app, o, raw);

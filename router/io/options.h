@@ -9,6 +9,7 @@
 #include "router/io/discovery.h"
 #include "router/io/dispatcher.h"
 #include "router/io/dns_discovery.h"
+#include "router/io/door.h"
 #include "router/io/kubernetes_discovery.h"
 #include "server/net/listener.h"
 #include "server/net/tls_trust.h"
@@ -28,11 +29,11 @@ struct RouteOptions {
   int shutdown_timeout_s = 30;
   DispatcherOptions dispatcher;
   ListenOptions listen;
-  TlsOptions tls;
+  DoorOptions door;
 };
 
 struct RouteEnvironment {
-  std::string replica_api_key;
+  std::string replica_api_key, api_key;
   // What a pod is given: where the API server is, and the folder of its service account.
   std::string kubernetes_host, kubernetes_port;
   std::string service_account = "/var/run/secrets/kubernetes.io/serviceaccount";

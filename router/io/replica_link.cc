@@ -108,12 +108,19 @@ ReplicaLink::ReplicaLink(LinkOwner& owner, FoundReplica found, const LinkOptions
       found_(std::move(found)),
       options_(options),
       upstream_(owner.io(), parse_url(found_.url).value(), upstream_options(options, found_)) {
+  authority_ = upstream_.url().authority();
   base_path_ = upstream_.url().target.substr(0, upstream_.url().target.find('?'));
   while (base_path_.ends_with('/')) base_path_.pop_back();
 }
 
 ReplicaLink::~ReplicaLink() {
   part();
+}
+
+Destination ReplicaLink::destination() const {
+  Destination destination{authority_, base_path_};
+  if (options_.replaces_keys) destination.key = options_.api_key;
+  return destination;
 }
 
 void ReplicaLink::change(FoundReplica found) {

@@ -181,7 +181,7 @@ void AskAll::next() {
     if (at == dispatcher_.links().end()) continue;
     Upstream& upstream = at->second->upstream();
     const bool has_body = request_.method != "GET" && request_.method != "DELETE";
-    std::string head = request_head(request_, upstream.url().authority(), at->second->base_path(),
+    std::string head = request_head(request_, at->second->destination(),
                                     has_body ? std::optional<size_t>(request_.body.size()) : std::nullopt);
     call_ = upstream.send({std::move(head), std::make_shared<const std::string>(request_.body)}, *this);
     return;
