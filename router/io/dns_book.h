@@ -20,7 +20,7 @@ struct DnsBookOptions {
 class DnsBook {
  public:
   // Between two questions, whatever the records' own time to live says.
-  static constexpr Seconds kShortest = 1, kLongest = 60, kAfterFailure = 5;
+  static constexpr Seconds kShortest = 1, kLongest = 60, kAfterFailure = 2;
 
   // `options.pattern.url` is one that parse_url takes.
   explicit DnsBook(DnsBookOptions options);
