@@ -279,7 +279,7 @@ class KubernetesDiscovery final : public Discovery {
 
   // The version that we have is too old. Happens in good health: at once, unless it happens again and again.
   void expired() {
-    log::debug("kubernetes: the watch's version is too old; the list is read anew");
+    log::info("kubernetes: the watch's version is too old; the list is read anew");
     list_again_ = true;
     next_page_.clear();
     again(expiries_++ == 0 ? 0 : backoff());

@@ -1,5 +1,5 @@
-"""An API server that knows EndpointSlices and nothing else: lists page by page, watches with bookmarks, too old
-versions, tokens; and it breaks in whatever way a test wants."""
+"""An API server that knows EndpointSlices and nothing else: lists page by page, watches with bookmarks, too
+old versions, tokens; and it breaks in whatever way a test wants."""
 
 import http.server
 import json
@@ -38,7 +38,7 @@ def endpoint_slice(name, endpoints, port, service="llm", port_name="http", famil
 
 
 class KubernetesApi:
-    """`tls`: an ssl.SSLContext of the server. `url` is its own; what is set here holds from the next request on."""
+    """`tls`: an ssl.SSLContext of the server. What a test sets holds from the next request on."""
 
     def __init__(self, tls=None, port=None, slices=()):
         self.lock = threading.RLock()

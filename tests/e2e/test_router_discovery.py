@@ -1,5 +1,5 @@
-"""Where the router's replicas come from: a Kubernetes API that tells, breaks and lies, and a DNS that does the
-same. No source that is away takes a replica with it; nobody who leaves loses a stream."""
+"""Where the router's replicas come from: a Kubernetes API that tells, breaks and lies, and a DNS that does
+the same. No source that is away takes a replica with it; nobody who leaves loses a stream."""
 
 import concurrent.futures
 import json

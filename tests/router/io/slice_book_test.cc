@@ -155,7 +155,7 @@ TEST_F(SliceBookTest, bookmarks_move_the_version_and_nothing_else) {
   list({slice("a", endpoint("p", "10.0.0.1"))});
   told();
   const std::string bookmark =
-      R"({"kind":"EndpointSlice","metadata":{"resourceVersion":"1234","creationTimestamp":null},"endpoints":null})";
+      R"({"kind":"EndpointSlice","metadata":{"resourceVersion":"1234","labels":null},"endpoints":null})";
   EXPECT_EQ(book.watch_line(event("BOOKMARK", bookmark)), Verdict::kGoOn);
   EXPECT_EQ(book.version(), "1234");
   EXPECT_FALSE(book.changed());
