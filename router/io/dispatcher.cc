@@ -179,6 +179,11 @@ void Dispatcher::found(const FoundReplica& replica) {
   };
   if (at != links_.end() && same_line(at->second->found())) return at->second->change(replica);
   if (at != links_.end()) links_.erase(at);  // another address is another line
+  // While those who leave are still there, their successors come: hence twice.
+  if (links_.size() >= 2 * options_.core.fleet.max_replicas) {
+    return log::warn("replica {}: passed over, there are {} already; raise --max-replicas",
+                     log::safe(replica.name), links_.size());
+  }
   log::info("replica {}: found at {}", log::safe(replica.name), log::safe(replica.url));
   links_.emplace(replica.name, std::make_unique<ReplicaLink>(*this, replica, options_.link));
 }

@@ -204,6 +204,9 @@ class KubernetesDiscovery final : public Discovery {
     if (stream_ == nullptr) return;
     if (stream_->status() == 200 && at >= watch_began_ + kShortWatch) well(at);
     if (stream_->status() == 200 && !digest_lines()) return;
+    if (stream_->status() == 0 && !stream_->over() && at >= watch_began_ + kListPatience) {
+      return failed("it did not answer in time");
+    }
     if (!stream_->over()) return;
     // All that came has been read.
     const int status = stream_->status();
@@ -271,8 +274,9 @@ class KubernetesDiscovery final : public Discovery {
   // --- what becomes of it ---
 
   void tell(Seconds at) {
-    tell_at_ = at + kTellInterval;
     found_.become(book_.replicas(), *sink_);
+    // However many they are, a flood of events costs a twentieth of the thread's time.
+    tell_at_ = std::max(at + kTellInterval, at + 20 * (now() - at));
     if (book_.trouble() != told_trouble_ && !book_.trouble().empty()) log::warn("{}", book_.trouble());
     told_trouble_ = book_.trouble();
   }

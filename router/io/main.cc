@@ -84,6 +84,7 @@ int route(RouteOptions options, const sigset_t& signals) {
   auto trust = TlsTrust::load(options.replica_trust);
   if (!trust.ok()) return complain(trust.error());
   options.dispatcher.link.upstream.tls = std::move(trust).value();
+  if (!options.replica_trust.checks_server) log::warn("--replica-insecure: any certificate is believed");
   if (options.kubernetes && options.kubernetes->api.scheme == "https") {
     auto api_trust = TlsTrust::load({.authorities = {"--k8s-ca-file", options.kubernetes_ca_file}});
     if (!api_trust.ok()) return complain(api_trust.error());

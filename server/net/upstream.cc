@@ -1,5 +1,9 @@
 #include "server/net/upstream.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -25,6 +29,19 @@ namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = size_t{64} << 10;
+
+// A peer that vanished without a word must not look like one that has nothing to say: after 30 s in silence
+// the kernel asks whether it is there, and after 30 more the connection is broken.
+void keep_alive(tcp::socket& socket) {
+  const int descriptor = socket.native_handle();
+  const auto set = [&](int level, int option, int value) {
+    ::setsockopt(descriptor, level, option, &value, sizeof value);
+  };
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 30);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
 
 }  // namespace
 
@@ -158,6 +175,7 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
       const bool in_time = patience.cancel() > 0;
       if (sink_ == nullptr) co_return;
       if (!refused && socket.is_open()) {
+        keep_alive(socket);
         connection_ = std::make_shared<Transport>(std::move(socket));
         fault_.clear();
         if (!pool_->is_secure) co_return;
