@@ -158,6 +158,10 @@ std::shared_ptr<SSL_SESSION> TlsStream::session() const {
   return SSL_SESSION_is_resumable(session) == 1 ? owned : nullptr;
 }
 
+bool TlsStream::was_resumed() const {
+  return SSL_session_reused(tls_.get()) == 1;
+}
+
 void TlsStream::say_goodbye() {
   if (broken_ || SSL_in_init(tls_.get()) != 0) return;
   ERR_clear_error();

@@ -52,6 +52,8 @@ class TlsStream {
   bool ended_well() const;
   // The client's side, after an answer: for the next connection there; null where the server gave none.
   std::shared_ptr<ssl_session_st> session() const;
+  // The handshake was short: the peer took the session of an earlier connection.
+  bool was_resumed() const;
   // Tells the peer that nothing more comes (close_notify), if the socket takes it now.
   void say_goodbye();
   // Why the handshake ended, in OpenSSL's words; empty when the peer just left.

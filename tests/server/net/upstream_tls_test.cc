@@ -5,8 +5,10 @@
 #include <future>
 #include <optional>
 
+#include "server/net/tls_stream.h"
 #include "server/net/upstream.h"
 #include "tests/server/net/net_world.h"
+#include "tests/support/raw_http.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/test_certificates.h"
 
@@ -157,6 +159,32 @@ TEST_F(UpstreamTls, reads_changed_files_before_the_next_connection) {
   write_file(authorities_, authority_.own().certificate);
   EXPECT_TRUE(eventually([&] { return ask(*there) == "200 hello"; }));
   end(std::move(there));
+}
+
+// A connection by hand, on a blocking socket, up to the first bytes of an answer.
+struct ByHand : testing::RawClient {
+  ByHand(uint16_t port, TlsTrust& trust, const TlsTicket& ticket)
+      : RawClient(port, 0), stream(trust.connect(socket(), "localhost", ticket)) {
+    EXPECT_EQ(stream->shake_hands().next, TlsStream::Next::kGoOn) << stream->fault();
+    stream->write_some({"GET /id HTTP/1.1\r\nHost: t\r\n\r\n", {}, {}});
+    std::vector<char> room(TlsStream::kRecordBytes);
+    TlsStream::Step step;  // tickets come before the answer
+    while (step.bytes == 0 && step.next != TlsStream::Next::kEnded) step = stream->read_some(room);
+    EXPECT_GT(step.bytes, 0U) << stream->fault();
+  }
+  std::unique_ptr<TlsStream> stream;
+};
+
+TEST_F(UpstreamTls, the_second_handshake_is_short_unless_trust_has_changed) {
+  serve();
+  const auto trust = TlsTrust::load(trusting(authorities_)).value();
+  ByHand first(world_->port(), *trust, {});
+  EXPECT_FALSE(first.stream->was_resumed());
+  const TlsTicket ticket = trust->ticket_of(*first.stream);
+  ASSERT_NE(ticket.session, nullptr);
+  EXPECT_TRUE(ByHand(world_->port(), *trust, ticket).stream->was_resumed());
+  write_file(authorities_, authority_.own().certificate + stranger_.own().certificate);
+  EXPECT_TRUE(eventually([&] { return !ByHand(world_->port(), *trust, ticket).stream->was_resumed(); }));
 }
 
 TEST_F(UpstreamTls, names_the_flag_of_a_file_that_is_wrong) {
