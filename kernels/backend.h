@@ -1,4 +1,4 @@
-// THE contract between models and devices: about sixteen coarse operations over ragged batches.
+// THE contract between models and devices: some eighteen coarse operations over ragged batches.
 //
 // Shapes use one alphabet: T tokens in the step, S sequences, R rows to sample, E model width, H query heads,
 // K kv heads, D head size, F mlp width, V vocabulary, B tokens per block. Activations are
@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "kernels/collective.h"
 #include "kernels/paged_kv.h"
 #include "kernels/tensor.h"
 
@@ -38,16 +39,36 @@ class Buffer {
 };
 
 // A matrix [rows = outputs, columns = inputs] as it lies in a model file, row after row, blocks along the
-// columns.
+// columns; or a part of one, whose rows are further apart than they are long.
 struct HostWeight {
   const std::byte* bytes = nullptr;
   WeightFormat format = WeightFormat::kF32;
   int64_t rows = 0;
   int64_t columns = 0;
+  int64_t stored_columns = 0;  // from one row's first weight to the next one's; 0: `columns`
 
-  size_t row_bytes() const {
+  size_t row_bytes() const { return bytes_of_columns(columns); }
+  const std::byte* row(int64_t r) const {
+    return bytes + static_cast<size_t>(r) * bytes_of_columns(stored_columns > 0 ? stored_columns : columns);
+  }
+  // Rows [first, first + count).
+  HostWeight row_slice(int64_t first, int64_t count) const {
+    SLUICE_CHECK_LE(first + count, rows);
+    return {row(first), format, count, columns, stored_columns};
+  }
+  // Columns [first, first + count) of every row; both at the bounds of blocks.
+  HostWeight column_slice(int64_t first, int64_t count) const {
+    SLUICE_CHECK_LE(first + count, columns);
+    SLUICE_CHECK_EQ(first % facts_of(format).block_weights, 0);
+    SLUICE_CHECK_EQ(count % facts_of(format).block_weights, 0);
+    return {bytes + bytes_of_columns(first), format, rows, count,
+            stored_columns > 0 ? stored_columns : columns};
+  }
+
+ private:
+  size_t bytes_of_columns(int64_t count) const {
     const auto f = facts_of(format);
-    return static_cast<size_t>(columns / f.block_weights) * f.block_bytes;
+    return static_cast<size_t>(count / f.block_weights) * f.block_bytes;
   }
 };
 
@@ -219,6 +240,30 @@ class Backend {
   virtual void finish_sample() {}
 
   virtual void synchronize() = 0;
+
+  // ---- with other ranks ----
+  // This device is one of several that compute a model together; once, before anything is loaded. Its
+  // weights, heads and cache are then those of its rank (models/sharding.h), activations and logits whole.
+  void join(std::unique_ptr<Collective> ranks) { ranks_ = std::move(ranks); }
+  DeviceRank rank() const { return ranks_ == nullptr ? DeviceRank{} : ranks_->rank(); }
+  // As Collective has them; nothing to do for one rank. A lost rank stops the process.
+  void all_reduce(TensorView x) {
+    if (ranks_ != nullptr) go_on(ranks_->all_reduce(x));
+  }
+  void all_gather(TensorView x, TensorView out) {
+    if (ranks_ != nullptr) go_on(ranks_->all_gather(x, out));
+  }
+
+ protected:
+  // Before what the operations stand on goes.
+  void leave() { ranks_.reset(); }
+
+ private:
+  static void go_on(const Status& status) {
+    if (!status.ok()) stop_process(status.error().message);
+  }
+
+  std::unique_ptr<Collective> ranks_;
 };
 
 }  // namespace sluice

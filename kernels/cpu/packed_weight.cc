@@ -152,7 +152,7 @@ void pack_quantised_row(WeightFormat format, PackedForm form, const std::byte* r
 void pack_panel(const HostWeight& part, PackedForm form, int64_t first_row, uint8_t* panel) {
   const int lanes = static_cast<int>(std::min<int64_t>(kPanelColumns, part.rows - first_row));
   for (int lane = 0; lane < lanes; ++lane) {
-    const std::byte* row = part.bytes + static_cast<size_t>(first_row + lane) * part.row_bytes();
+    const std::byte* row = part.row(first_row + lane);
     if (is_quantised(form.format)) {
       pack_quantised_row(part.format, form, row, part.columns, panel, lane);
       continue;

@@ -106,7 +106,7 @@ PackedTiles pack_tiles(const HostWeight& weight) {
   const auto facts = facts_of(weight.format);
   std::vector<QuantRun> runs(static_cast<size_t>(weight.columns / 16));
   for (int64_t row = 0; row < weight.rows; ++row) {
-    const std::byte* block = weight.bytes + static_cast<size_t>(row) * weight.row_bytes();
+    const std::byte* block = weight.row(row);
     for (int64_t b = 0; b < weight.columns / facts.block_weights; ++b, block += facts.block_bytes)
       unpack_block(weight.format, block, runs.data() + b * (facts.block_weights / 16));
     const float row_scale = row_scale_of(runs);

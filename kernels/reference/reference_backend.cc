@@ -57,7 +57,7 @@ class ReferenceBackend : public Backend {
     for (const auto& part : parts) {
       SLUICE_CHECK_EQ(part.columns, weight->columns());
       for (int64_t r = 0; r < part.rows; ++r, out += part.columns) {
-        dequantize(part.format, part.bytes + static_cast<size_t>(r) * part.row_bytes(), part.columns, out);
+        dequantize(part.format, part.row(r), part.columns, out);
       }
     }
     return std::unique_ptr<Weight>(std::move(weight));

@@ -47,12 +47,14 @@ auto on(IoThread& io, Task task) {
 
 std::vector<std::unique_ptr<Discovery>> sources_of(const RouteOptions& options, IoThread& io) {
   std::vector<std::unique_ptr<Discovery>> sources;
-  if (!options.replicas.empty()) sources.push_back(make_replica_list(options.replicas));
-  if (!options.replicas_file.empty()) sources.push_back(make_replica_file(options.replicas_file));
-  for (const FoundReplica& each : options.dns_patterns) {
-    sources.push_back(make_dns_discovery(each, options.dns));
+  if (!options.sources.replicas.empty()) sources.push_back(make_replica_list(options.sources.replicas));
+  if (!options.sources.replicas_file.empty())
+    sources.push_back(make_replica_file(options.sources.replicas_file));
+  for (const FoundReplica& each : options.sources.dns_patterns) {
+    sources.push_back(make_dns_discovery(each, options.sources.dns));
   }
-  if (options.kubernetes) sources.push_back(make_kubernetes_discovery(io, *options.kubernetes));
+  if (options.sources.kubernetes)
+    sources.push_back(make_kubernetes_discovery(io, *options.sources.kubernetes));
   return sources;
 }
 
@@ -81,14 +83,14 @@ int route(RouteOptions options, const sigset_t& signals) {
   options.dispatcher.core.seed = options.dispatcher.core.index.secret = options.dispatcher.sketch.secret =
       secret;
 
-  auto trust = TlsTrust::load(options.replica_trust);
+  auto trust = TlsTrust::load(options.sources.trust);
   if (!trust.ok()) return complain(trust.error());
   options.dispatcher.link.upstream.tls = std::move(trust).value();
-  if (!options.replica_trust.checks_server) log::warn("--replica-insecure: any certificate is believed");
-  if (options.kubernetes && options.kubernetes->api.scheme == "https") {
-    auto api_trust = TlsTrust::load({.authorities = {"--k8s-ca-file", options.kubernetes_ca_file}});
+  if (!options.sources.trust.checks_server) log::warn("--replica-insecure: any certificate is believed");
+  if (options.sources.kubernetes && options.sources.kubernetes->api.scheme == "https") {
+    auto api_trust = TlsTrust::load({.authorities = {"--k8s-ca-file", options.sources.kubernetes_ca_file}});
     if (!api_trust.ok()) return complain(api_trust.error());
-    options.kubernetes->tls = std::move(api_trust).value();
+    options.sources.kubernetes->tls = std::move(api_trust).value();
   }
 
   IoThreads threads(1);
@@ -133,8 +135,8 @@ int main(int argc, char** argv) {
   RouteEnvironment environment;
   environment.replica_api_key = from_environment("SLUICE_REPLICA_API_KEY");
   environment.api_key = from_environment("SLUICE_API_KEY");
-  environment.kubernetes_host = from_environment("KUBERNETES_SERVICE_HOST");
-  environment.kubernetes_port = from_environment("KUBERNETES_SERVICE_PORT");
+  environment.sources.kubernetes_host = from_environment("KUBERNETES_SERVICE_HOST");
+  environment.sources.kubernetes_port = from_environment("KUBERNETES_SERVICE_PORT");
   ParsedRouteOptions parsed = parse_route_options(argc, argv, environment);
   if (!parsed.options) {
     std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);

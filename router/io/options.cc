@@ -4,121 +4,34 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <fstream>
+
+#include "router/io/options_flags.h"
 
 namespace sluice::router {
 namespace {
 
 using std::chrono::milliseconds;
 
-void add_seconds(CLI::App& app, const std::string& flag, Seconds& time, const std::string& about,
-                 const std::string& group) {
-  app.add_option(flag, time, about)
-      ->type_name("SECONDS")
-      ->capture_default_str()
-      ->check(CLI::Range(0.001, 86400.0))
-      ->group(group);
-}
-
-template <class Bytes>
-void add_bytes(CLI::App& app, const std::string& flag, Bytes& bytes, const std::string& about,
-               const std::string& group) {
-  app.add_option(flag, bytes, about)
-      ->type_name("BYTES")
-      ->default_str(fmt::format("{}MiB", bytes >> 20))
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(uint64_t{1} << 16, uint64_t{1} << 42))
-      ->group(group);
-}
-
 struct RawOptions {
-  std::vector<std::string> replicas, aliases, dns_names;
+  std::vector<std::string> aliases, shadows;
   std::string policy = "cost", shadow_policy;
-  std::string kubernetes_api, kubernetes_space;
-  KubernetesOptions kubernetes;
-  bool replica_insecure = false;
+  RawSources sources;
   bool no_continuation = false;
 };
 
-void add_kubernetes_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
-  constexpr const char* kGroup = "Replicas from Kubernetes";
-  app.add_option("--k8s-service", raw.kubernetes.service,
-                 "Name of a Service: the endpoints of its EndpointSlices are replicas.")
-      ->group(kGroup);
-  app.add_option("--k8s-label-selector", raw.kubernetes.label_selector,
-                 "Or EndpointSlices by their labels, as in app=llm,tier!=test; they have their Service's.")
-      ->group(kGroup);
-  app.add_option("--k8s-namespace", raw.kubernetes_space,
-                 "Where they are. Default: the router's own namespace, or 'default' outside of a cluster.")
-      ->group(kGroup);
-  app.add_option("--k8s-port", raw.kubernetes.port,
-                 "Their port by name or number. Default: the only one, or the one named http or https.")
-      ->group(kGroup);
-  app.add_option("--k8s-api-server", raw.kubernetes_api,
-                 "URL of the API server. Default: the cluster's in which the router runs.")
-      ->group(kGroup);
-  app.add_option("--k8s-token-file", raw.kubernetes.token_file,
-                 "File with a bearer token for it, read again as it changes. Default: the service account's.")
-      ->group(kGroup);
-  app.add_option("--k8s-ca-file", o.kubernetes_ca_file,
-                 "PEM file with who signs its certificate. Default: the service account's.")
-      ->group(kGroup);
-  app.add_option("--k8s-watcher-timeout-seconds", raw.kubernetes.watch_timeout,
-                 "How long one watch goes on before the next.")
-      ->type_name("SECONDS")
-      ->capture_default_str()
-      ->check(CLI::Range(1.0, 86400.0))
-      ->group(kGroup);
-}
-
-void add_dns_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
-  constexpr const char* kGroup = "Replicas from DNS";
-  app.add_option("--replica-dns", raw.dns_names,
-                 "A replica as --replica takes it, whose HOST stands for many: each of its addresses is one. "
-                 "A HOST of the form _SERVICE._tcp.NAME is asked for SRV records. Repeat it for each.")
-      ->group(kGroup);
-  app.add_option("--dns-server", o.dns.server,
-                 "Who is asked, as IPV4[:PORT]. Default: as in /etc/resolv.conf.")
-      ->group(kGroup);
-  add_seconds(app, "--dns-keep-empty", o.dns.keep_empty,
-              "How long replicas stay while the DNS says that there is none.", kGroup);
-  add_seconds(app, "--dns-keep-failed", o.dns.keep_failed, "How long they stay while it gives no answer.",
-              kGroup);
-}
-
-void add_trust_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
-  constexpr const char* kGroup = "TLS to replicas";
-  TlsTrustOptions& trust = o.replica_trust;
-  trust.authorities.flag = "--ca-cert-path";
-  trust.certificate.flag = "--client-cert-path";
-  trust.key.flag = "--client-key-path";
-  app.add_option(trust.authorities.flag, trust.authorities.path,
-                 "PEM file with who signs the certificates of https:// replicas. Default: the system's.")
-      ->group(kGroup);
-  app.add_option(trust.certificate.flag, trust.certificate.path,
-                 "PEM file with the router's own certificate, for replicas that ask for one.")
-      ->group(kGroup);
-  app.add_option(trust.key.flag, trust.key.path, "PEM file with its key.")->group(kGroup);
-  app.add_option(
-         "--replica-server-name", o.dispatcher.link.upstream.server_name,
-         "The name that replicas' certificates are for. Default: the URL's host, or the Service's name.")
-      ->group(kGroup);
-  app.add_flag("--replica-insecure", raw.replica_insecure,
-               "Believe whoever answers at a replica's https:// address. For trials only.")
-      ->group(kGroup);
-}
-
 void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
-  app.add_option(
-         "--replica", raw.replicas,
-         "A replica: http[s]://HOST:PORT[,weight=N][,max-running=N][,model=NAME][,name=NAME]. Repeat it "
-         "for each.")
-      ->group("Replicas");
-  app.add_option("--replicas-file", o.replicas_file,
-                 "File with one replica a line, as --replica takes them; read anew when it changes.")
-      ->group("Replicas");
   app.add_option("--model-alias", raw.aliases,
-                 "ALIAS=MODEL: requests for ALIAS go to MODEL. Repeat it for each.")
+                 "ALIAS=MODEL: requests for ALIAS go to MODEL; ALIAS=MODEL*9,NEW*1: by weight, and each "
+                 "session stays with its own. Repeat it for each.")
+      ->group("Replicas");
+  app.add_option("--shadow-traffic", raw.shadows,
+                 "MODEL=TARGET[*SHARE]: that share of the requests that MODEL answers is sent to TARGET as "
+                 "well, and its answers are thrown away. Repeat it for each.")
+      ->group("Replicas");
+  app.add_option("--max-shadow-requests", o.dispatcher.max_shadow_requests,
+                 "Such copies on their way at once; beyond it they are left out.")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100'000))
       ->group("Replicas");
   add_seconds(app, "--health-check-interval", o.dispatcher.link.health_interval,
               "Between two health checks of a replica.", "Replicas");
@@ -256,83 +169,25 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
       ->group("Server");
 }
 
-bool is_file(const std::string& path) {
-  return std::ifstream(path).good();
-}
-
-std::string first_line(const std::string& path) {
-  std::string line;
-  std::ifstream file(path);
-  std::getline(file, line);
-  return line;
-}
-
-// What is not said comes from where a pod finds it. An empty string when all is well.
-std::string finish_kubernetes(RouteOptions& o, const RawOptions& raw, const RouteEnvironment& environment) {
-  KubernetesOptions kubernetes = raw.kubernetes;
-  if (kubernetes.service.empty() && kubernetes.label_selector.empty()) {
-    const bool given = !raw.kubernetes_space.empty() || !kubernetes.port.empty() ||
-                       !raw.kubernetes_api.empty() || !kubernetes.token_file.empty() ||
-                       !o.kubernetes_ca_file.empty();
-    return given ? "--k8s-service says which Service's endpoints are the replicas; or --k8s-label-selector."
-                 : "";
-  }
-  if (!kubernetes.service.empty() && !kubernetes.label_selector.empty()) {
-    return "--k8s-service and --k8s-label-selector exclude each other; a selector of one Service is "
-           "kubernetes.io/service-name=NAME.";
-  }
-  const std::string own = environment.service_account + "/";
-  std::string api = raw.kubernetes_api;
-  if (api.empty()) {
-    if (environment.kubernetes_host.empty()) {
-      return "--k8s-api-server is needed outside of a cluster, as in https://10.0.0.1:6443, or "
-             "http://localhost:8001 of kubectl proxy.";
-    }
-    const bool is_ipv6 = environment.kubernetes_host.find(':') != std::string::npos;
-    api =
-        fmt::format("https://{}{}{}:{}", is_ipv6 ? "[" : "", environment.kubernetes_host, is_ipv6 ? "]" : "",
-                    environment.kubernetes_port.empty() ? "443" : environment.kubernetes_port);
-    if (kubernetes.token_file.empty()) kubernetes.token_file = own + "token";
-    if (o.kubernetes_ca_file.empty() && is_file(own + "ca.crt")) o.kubernetes_ca_file = own + "ca.crt";
-  }
-  auto url = parse_url(api);
-  if (!url.ok()) return "--k8s-api-server: " + url.error().message;
-  kubernetes.api = std::move(url).value();
-  kubernetes.space = raw.kubernetes_space.empty() ? first_line(own + "namespace") : raw.kubernetes_space;
-  if (kubernetes.space.empty()) kubernetes.space = "default";
-  o.kubernetes = std::move(kubernetes);
-  return {};
-}
-
 // An empty string when all is well.
 std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironment& environment) {
-  for (const std::string& text : raw.replicas) {
-    auto replica = parse_replica(text);
-    if (!replica.ok()) return "--replica " + replica.error().message;
-    for (const FoundReplica& other : o.replicas) {
-      if (other.name == replica->name) return "--replica " + other.name + " is given twice.";
-    }
-    o.replicas.push_back(std::move(replica).value());
-  }
-  for (const std::string& text : raw.dns_names) {
-    auto pattern = parse_replica(text);
-    if (!pattern.ok()) return "--replica-dns " + pattern.error().message;
-    if (pattern->name != pattern->url) {
-      return "--replica-dns " + text + ": a name for many is none; leave name= out.";
-    }
-    const std::string host = parse_url(pattern->url)->host;
-    if (host.find(':') != std::string::npos || host.find_first_not_of("0123456789.") == std::string::npos) {
-      return "--replica-dns " + text + ": " + host + " is an address; use --replica.";
-    }
-    o.dns_patterns.push_back(std::move(pattern).value());
-  }
-  if (const auto lookup = DnsLookup::open(o.dns.server); !lookup.ok()) return lookup.error().message;
+  if (std::string fault = finish(o.sources, raw.sources, environment.sources); !fault.empty()) return fault;
+  o.dispatcher.link.upstream.server_name = raw.sources.server_name;
   for (const std::string& text : raw.aliases) {
-    const size_t equals = text.find('=');
-    if (equals == 0 || equals == std::string::npos || equals + 1 == text.size()) {
-      return "--model-alias " + text + " is not of the form ALIAS=MODEL.";
+    auto alias = parse_model_alias(text);
+    if (!alias.ok()) return "--model-alias " + alias.error().message;
+    if (!o.dispatcher.sketch.aliases.insert(*alias).second) {
+      return "--model-alias " + alias->first + " is given twice.";
     }
-    o.dispatcher.sketch.aliases[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  for (const std::string& text : raw.shadows) {
+    auto shadow = parse_model_alias(text);
+    if (!shadow.ok()) return "--shadow-traffic " + shadow.error().message;
+    const auto& [model, targets] = *shadow;
+    if (targets.size() != 1 || targets.front().weight > 1) {
+      return "--shadow-traffic " + text + " is not of the form MODEL=TARGET or MODEL=TARGET*SHARE, 0 to 1.";
+    }
+    o.dispatcher.shadows[model] = {targets.front().model, targets.front().weight};
   }
   const auto policy = parse_policy(raw.policy);
   if (!policy) return "--policy " + raw.policy + " is not known; --help lists them.";
@@ -343,12 +198,6 @@ std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironmen
     o.dispatcher.core.shadow = o.dispatcher.core.policy;
     o.dispatcher.core.shadow->name = *shadow;
   }
-  if (std::string fault = finish_kubernetes(o, raw, environment); !fault.empty()) return fault;
-  if (o.replicas.empty() && o.replicas_file.empty() && o.dns_patterns.empty() && !o.kubernetes) {
-    return "No replica is given: --replica http://HOST:PORT, --replicas-file FILE, --replica-dns "
-           "http://NAME:PORT or --k8s-service NAME.";
-  }
-  o.replica_trust.checks_server = !raw.replica_insecure;
   if (!environment.api_key.empty()) o.door.api_keys.push_back(environment.api_key);
   for (const auto* keys : {&o.door.api_keys, &o.door.admin_api_keys}) {
     if (std::ranges::find(*keys, "") != keys->end()) {
@@ -390,9 +239,7 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
       "From the environment: SLUICE_API_KEY (as --api-key); SLUICE_REPLICA_API_KEY, the key that the "
       "router itself shows to replicas.");
   add_flags(app, o, raw);
-  add_dns_flags(app, o, raw);
-  add_kubernetes_flags(app, o, raw);
-  add_trust_flags(app, o, raw);
+  add_source_flags(app, o.sources, raw.sources);
   ParsedRouteOptions parsed;
   try {
     app.parse(argc, argv);
@@ -415,14 +262,7 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
 
 std::string describe(const RouteOptions& o) {
   const RouterCoreOptions& core = o.dispatcher.core;
-  std::string found;
-  if (!o.replicas_file.empty()) found += " and of " + o.replicas_file;
-  for (const FoundReplica& each : o.dns_patterns) found += " and behind " + each.url;
-  if (const auto& k = o.kubernetes) {
-    found += fmt::format(" and of Kubernetes, {} in namespace {}",
-                         k->service.empty() ? k->label_selector : "Service " + k->service, k->space);
-  }
-  return fmt::format("replicas {}{}, policy {}{}, index {} MiB, dictionary {} MiB", o.replicas.size(), found,
+  return fmt::format("{}, policy {}{}, index {} MiB, dictionary {} MiB", describe(o.sources),
                      name_of(core.policy.name),
                      core.shadow ? fmt::format(" (shadow {})", name_of(core.shadow->name)) : "",
                      core.index.budget_bytes >> 20, core.dictionary_bytes >> 20);

@@ -6,24 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "router/io/discovery.h"
 #include "router/io/dispatcher.h"
-#include "router/io/dns_discovery.h"
 #include "router/io/door.h"
-#include "router/io/kubernetes_discovery.h"
+#include "router/io/options_sources.h"
 #include "server/net/listener.h"
-#include "server/net/tls_trust.h"
 
 namespace sluice::router {
 
 struct RouteOptions {
-  std::vector<FoundReplica> replicas;
-  std::string replicas_file;
-  std::vector<FoundReplica> dns_patterns;
-  DnsOptions dns;
-  std::optional<KubernetesOptions> kubernetes;  // its trust is of kubernetes_ca_file
-  std::string kubernetes_ca_file;
-  TlsTrustOptions replica_trust;
+  SourceOptions sources;
   std::string access_log;  // "-": standard output; empty: none
   std::string log_level = "info";
   int shutdown_timeout_s = 30;
@@ -34,9 +25,7 @@ struct RouteOptions {
 
 struct RouteEnvironment {
   std::string replica_api_key, api_key;
-  // What a pod is given: where the API server is, and the folder of its service account.
-  std::string kubernetes_host, kubernetes_port;
-  std::string service_account = "/var/run/secrets/kubernetes.io/serviceaccount";
+  SourceEnvironment sources;
 };
 
 struct ParsedRouteOptions {

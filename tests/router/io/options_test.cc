@@ -20,36 +20,38 @@ TEST(RouteOptions, a_pod_finds_its_api_server_where_kubernetes_says) {
   TempFolder folder;
   write_file(folder / "namespace", "models");
   write_file(folder / "ca.crt", "-");
-  RouteEnvironment pod{.kubernetes_host = "10.96.0.1", .kubernetes_port = "443"};
-  pod.service_account = folder.path();
+  RouteEnvironment pod;
+  pod.sources = {.kubernetes_host = "10.96.0.1", .kubernetes_port = "443"};
+  pod.sources.service_account = folder.path();
   const auto own = parse({"--k8s-service", "llm"}, pod);
   ASSERT_TRUE(own.options) << own.text;
-  const KubernetesOptions& found = *own.options->kubernetes;
+  const KubernetesOptions& found = *own.options->sources.kubernetes;
   EXPECT_EQ(found.api.text(), "https://10.96.0.1/");
   EXPECT_EQ(found.space, "models");
   EXPECT_EQ(found.token_file, folder / "token");
-  EXPECT_EQ(own.options->kubernetes_ca_file, folder / "ca.crt");
+  EXPECT_EQ(own.options->sources.kubernetes_ca_file, folder / "ca.crt");
 
-  pod.kubernetes_host = "fd00::1";
-  pod.kubernetes_port = "6443";
+  pod.sources.kubernetes_host = "fd00::1";
+  pod.sources.kubernetes_port = "6443";
   const auto told = parse(
       {"--k8s-service", "llm", "--k8s-namespace", "other", "--k8s-token-file", "t", "--k8s-ca-file", "c"},
       pod);
   ASSERT_TRUE(told.options) << told.text;
-  EXPECT_EQ(told.options->kubernetes->api.text(), "https://[fd00::1]:6443/");
-  EXPECT_EQ(told.options->kubernetes->space, "other");
-  EXPECT_EQ(told.options->kubernetes->token_file, "t");
-  EXPECT_EQ(told.options->kubernetes_ca_file, "c");
+  EXPECT_EQ(told.options->sources.kubernetes->api.text(), "https://[fd00::1]:6443/");
+  EXPECT_EQ(told.options->sources.kubernetes->space, "other");
+  EXPECT_EQ(told.options->sources.kubernetes->token_file, "t");
+  EXPECT_EQ(told.options->sources.kubernetes_ca_file, "c");
 }
 
 TEST(RouteOptions, another_api_server_does_not_get_the_pods_token) {
-  RouteEnvironment pod{.kubernetes_host = "10.96.0.1", .kubernetes_port = "443"};
+  RouteEnvironment pod;
+  pod.sources = {.kubernetes_host = "10.96.0.1", .kubernetes_port = "443"};
   const auto parsed =
       parse({"--k8s-label-selector", "app=llm", "--k8s-api-server", "https://elsewhere.test"}, pod);
   ASSERT_TRUE(parsed.options) << parsed.text;
-  EXPECT_EQ(parsed.options->kubernetes->token_file, "");
-  EXPECT_EQ(parsed.options->kubernetes->space, "default");
-  EXPECT_EQ(parsed.options->kubernetes->label_selector, "app=llm");
+  EXPECT_EQ(parsed.options->sources.kubernetes->token_file, "");
+  EXPECT_EQ(parsed.options->sources.kubernetes->space, "default");
+  EXPECT_EQ(parsed.options->sources.kubernetes->label_selector, "app=llm");
 }
 
 TEST(RouteOptions, there_must_be_a_source_of_replicas) {
