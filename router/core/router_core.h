@@ -137,6 +137,8 @@ class RouterCore {
   ReplicaId add_replica(ReplicaSpec spec, Seconds now);
   // Gets nothing new; what is in flight goes on.
   void drain_replica(ReplicaId id, Seconds now);
+  // Takes that back: it is as ready as its health checks say, and what is known of it still holds.
+  void restore_replica(ReplicaId id, Seconds now);
   // It left discovery. What is in flight goes on until it ends or breaks.
   void remove_replica(ReplicaId id, Seconds now);
   void set_weight(ReplicaId id, double weight);

@@ -10,15 +10,23 @@
 
 namespace sluice::router {
 
+// The pod behind a replica, where Kubernetes told of it.
+struct PodName {
+  std::string space, name;  // its namespace
+  bool operator==(const PodName&) const = default;
+};
+
 // One replica as a source sees it. `name` is unique and stable over restarts (a URL, a pod's name); equal
 // names of different sources are one replica, whose last word counts.
 struct FoundReplica {
   std::string name;
-  std::string url;                  // http://host:port, perhaps with a path before the API's
+  std::string url;                  // http[s]://host:port, perhaps with a path before the API's
   double weight = 1;                // share of the traffic against its fellows, > 0
   std::vector<std::string> models;  // served names; empty: ask it
   int max_running = 0;              // requests it runs at once; 0: --max-replica-requests
   bool draining = false;            // it shall get nothing new
+  std::string server_name;          // what its certificate is for; empty: the URL's host
+  PodName pod;                      // empty: none that we know of
 
   bool operator==(const FoundReplica&) const = default;
 };

@@ -202,8 +202,16 @@ void Dispatcher::parted(ReplicaId id) {
 
 void Dispatcher::found(const FoundReplica& replica) {
   const auto at = links_.find(replica.name);
-  if (at != links_.end() && at->second->found().url == replica.url) return at->second->change(replica);
+  const auto same_line = [&](const FoundReplica& known) {
+    return known.url == replica.url && known.server_name == replica.server_name;
+  };
+  if (at != links_.end() && same_line(at->second->found())) return at->second->change(replica);
   if (at != links_.end()) links_.erase(at);  // another address is another line
+  // While those who leave are still there, their successors come: hence twice.
+  if (links_.size() >= 2 * options_.core.fleet.max_replicas) {
+    return log::warn("replica {}: passed over, there are {} already; raise --max-replicas",
+                     log::safe(replica.name), links_.size());
+  }
   log::info("replica {}: found at {}", log::safe(replica.name), log::safe(replica.url));
   links_.emplace(replica.name, std::make_unique<ReplicaLink>(*this, replica, options_.link));
 }

@@ -201,8 +201,8 @@ void Relay::dispatch(const Action& action) {
   }
   auto attempt = std::make_unique<Try>(*this, action, *link);
   std::shared_ptr<const std::string> body = body_for(*link, action.resume);
-  std::string head = request_head(request_, link->upstream().url().authority(), link->base_path(),
-                                  body ? std::optional<size_t>(body->size()) : std::nullopt);
+  std::string head =
+      request_head(request_, link->destination(), body ? std::optional<size_t>(body->size()) : std::nullopt);
   attempt->call = link->upstream().send({std::move(head), std::move(body)}, *attempt);
   tries_.push_back(std::move(attempt));
 }

@@ -180,7 +180,7 @@ void AskAll::next() {
     if (at == dispatcher_.links().end()) continue;
     Upstream& upstream = at->second->upstream();
     const bool has_body = request_.method != "GET" && request_.method != "DELETE";
-    std::string head = request_head(request_, upstream.url().authority(), at->second->base_path(),
+    std::string head = request_head(request_, at->second->destination(),
                                     has_body ? std::optional<size_t>(request_.body.size()) : std::nullopt);
     call_ = upstream.send({std::move(head), std::make_shared<const std::string>(request_.body)}, *this);
     return;
@@ -210,6 +210,13 @@ std::string replica_list(const Dispatcher& dispatcher) {
     append_json_string(out, name);
     out += R"(,"url":)";
     append_json_string(out, link->found().url);
+    if (const PodName& pod = link->found().pod; !pod.name.empty()) {
+      out += R"(,"pod":{"namespace":)";
+      append_json_string(out, pod.space);
+      out += R"(,"name":)";
+      append_json_string(out, pod.name);
+      out += '}';
+    }
     const auto& fleet = dispatcher.core_view().fleet().replicas();
     const auto at =
         std::ranges::find_if(fleet, [&](const auto& replica) { return replica->id == link->id(); });
