@@ -38,6 +38,7 @@
 #include "router/core/fleet.h"
 #include "router/core/knowledge.h"
 #include "router/core/kv_event.h"
+#include "router/core/model_load.h"
 #include "router/core/policy.h"
 #include "router/core/prefix_match.h"
 #include "router/core/prompt_chain.h"
@@ -177,6 +178,7 @@ class RouterCore {
   uint64_t queued_tokens() const { return queued_tokens_; }
   size_t live() const { return requests_.size(); }
   double tokens_per_byte() const { return tokens_per_byte_; }
+  ModelLoad load_of(const std::string& model, Seconds now) const;
   // Of a live request that asked for it.
   const Decision* explain(RequestId id) const;
   // What would be decided for this sketch now, without acting.

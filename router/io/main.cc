@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "router/io/metrics_api_door.h"
 #include "router/io/options.h"
 #include "router/io/routes.h"
 #include "router/io/static_discovery.h"
@@ -98,6 +99,13 @@ int route(RouteOptions options, const sigset_t& signals) {
   auto dispatcher = on(io, [&] { return std::make_unique<Dispatcher>(io, options.dispatcher, *access_log); });
   auto listener = Listener::start(options.listen, make_routes(*dispatcher), threads);
   if (!listener.ok()) return complain(listener.error());
+  std::unique_ptr<Listener> metrics_api;
+  if (options.metrics_api.port != 0) {
+    auto opened = open_metrics_api(options.metrics_api, *dispatcher, threads);
+    if (!opened.ok()) return complain(opened.error());
+    metrics_api = std::move(opened).value();
+    log::info("the Kubernetes metrics APIs are at port {}", metrics_api->port());
+  }
   const Status started = on(io, [&] { return dispatcher->start(sources_of(options, io)); });
   int code = 0;
   if (started.ok()) {
@@ -120,6 +128,7 @@ int route(RouteOptions options, const sigset_t& signals) {
   } else {
     code = complain(started.error());
   }
+  metrics_api.reset();
   listener->reset();
   on(io, [&] { dispatcher.reset(); });
   log::info("stopped");

@@ -8,6 +8,7 @@
 
 #include "router/io/dispatcher.h"
 #include "router/io/door.h"
+#include "router/io/options_scaling.h"
 #include "router/io/options_sources.h"
 #include "server/net/listener.h"
 
@@ -21,6 +22,7 @@ struct RouteOptions {
   DispatcherOptions dispatcher;
   ListenOptions listen;
   DoorOptions door;
+  MetricsApiOptions metrics_api;
 };
 
 struct RouteEnvironment {

@@ -284,6 +284,21 @@ Routes make_routes(Dispatcher& dispatcher) {
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";
     return response;
   });
+  own("/autoscale/v1/models", Access::kOperators, [&dispatcher](const HttpRequest&) {
+    std::string out = R"({"models":[)";
+    for (const auto& [model, told] : dispatcher.demand_view().models()) {
+      if (out.back() != '[') out += ',';
+      out += demand_json(model, told, dispatcher.demand_view().cold_starts());
+    }
+    return json(out + "]}");
+  });
+  own("/autoscale/v1/models/{rest}", Access::kOperators, [&dispatcher](const HttpRequest& request) {
+    const DemandBoard& board = dispatcher.demand_view();
+    const auto at = board.models().find(request.path_rest);
+    if (at != board.models().end()) return json(demand_json(at->first, at->second, board.cold_starts()));
+    return error_response({ErrorCode::kNotFound,
+                           "No replica ever served a model of that name, and no --model names it.", "model"});
+  });
   own("/v1/models", Access::kUsers,
       [&dispatcher](const HttpRequest&) { return json(model_list(dispatcher)); });
   own("/v1/models/{rest}", Access::kUsers,

@@ -114,7 +114,7 @@ void SliceBook::add(FoundReplicas& all, std::map<std::string, int>& ranks, const
   const std::string place = fmt::format("{}:{}", endpoint.host, port.number);
   const std::string name = endpoint.pod.name.empty() ? place : endpoint.pod.name;
   const bool fit = endpoint.ready && !endpoint.terminating;
-  if (!fit && !endpoint.terminating && !known_.contains(name)) return;
+  const bool pending = !fit && !endpoint.terminating && !known_.contains(name);
   const int rank = rank_of(endpoint, slice.family);
   const auto [at, fresh] = ranks.try_emplace(name, rank);
   if (!fresh && at->second >= rank) return;
@@ -122,7 +122,8 @@ void SliceBook::add(FoundReplicas& all, std::map<std::string, int>& ranks, const
   FoundReplica& replica = all[name];
   replica.name = name;
   replica.url = fmt::format("{}://{}", port.is_https ? "https" : "http", place);
-  replica.draining = !fit;
+  replica.draining = !fit && !pending;
+  replica.pending = pending;
   replica.server_name = options_.server_name;
   replica.pod = endpoint.pod;
 }
@@ -155,7 +156,9 @@ FoundReplicas SliceBook::replicas() {
   std::erase_if(
       all, [&](const auto& each) { return each.second.pod.name.empty() && urls.contains(each.second.url); });
   known_.clear();
-  for (const auto& [name, replica] : all) known_.insert(name);
+  for (const auto& [name, replica] : all) {
+    if (!replica.pending) known_.insert(name);
+  }
   return all;
 }
 

@@ -5,7 +5,7 @@
 //   ready                          -> a replica
 //   terminating, serving or not    -> draining: it ends what it has and takes nothing new
 //   not ready, known before        -> draining, until it is ready again or leaves
-//   not ready, never seen ready    -> nothing yet
+//   not ready, never seen ready    -> pending: on its way
 //   in no slice any more           -> lost
 //
 // A pod is one replica, whatever the slices and address families it stands in: the best of its states counts,

@@ -162,6 +162,20 @@ bool TlsStream::was_resumed() const {
   return SSL_session_reused(tls_.get()) == 1;
 }
 
+std::string TlsStream::peer_name() const {
+  const std::unique_ptr<X509, decltype(&X509_free)> peer(SSL_get1_peer_certificate(tls_.get()), &X509_free);
+  if (peer == nullptr || SSL_get_verify_result(tls_.get()) != X509_V_OK) return {};
+  X509_NAME* subject = X509_get_subject_name(peer.get());
+  const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+  if (at < 0) return {};
+  unsigned char* text = nullptr;
+  const int size = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+  if (size < 0) return {};
+  std::string name(reinterpret_cast<const char*>(text), static_cast<size_t>(size));
+  OPENSSL_free(text);
+  return name;
+}
+
 void TlsStream::say_goodbye() {
   if (broken_ || SSL_in_init(tls_.get()) != 0) return;
   ERR_clear_error();

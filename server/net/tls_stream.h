@@ -54,6 +54,8 @@ class TlsStream {
   std::shared_ptr<ssl_session_st> session() const;
   // The handshake was short: the peer took the session of an earlier connection.
   bool was_resumed() const;
+  // The common name in the peer's certificate, which the handshake checked; empty: it showed none.
+  std::string peer_name() const;
   // Tells the peer that nothing more comes (close_notify), if the socket takes it now.
   void say_goodbye();
   // Why the handshake ended, in OpenSSL's words; empty when the peer just left.

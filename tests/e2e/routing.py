@@ -26,11 +26,11 @@ def router_program(server_program):
 
 
 class Routing(Serving):
-    """A router process in front of `replicas` (Servings or URLs)."""
+    """A router process in front of `replicas` (Servings or URLs), of which `ready` (else all) will be."""
 
-    def __init__(self, server_program, replicas, *flags, port=None):
+    def __init__(self, server_program, replicas, *flags, port=None, ready=None):
         urls = [each if isinstance(each, str) else each.url for each in replicas]
-        self.expected = len(urls)
+        self.expected = len(urls) if ready is None else ready
         named = [f"--replica={url}" for url in urls]
         super().__init__(
             router_program(server_program), "--log-level=info", *QUICK, *named, *flags, port=port
