@@ -158,6 +158,10 @@ void add_shadows(Page& page, const Dispatcher& dispatcher) {
 }
 
 void add_replicas(Page& page, const Dispatcher& dispatcher) {
+  page.family("source_up", "gauge", "1 when a source of replicas can tell what is new.");
+  for (const auto& source : dispatcher.sources()) {
+    page.sample(source->trouble().empty() ? 1 : 0, "source=\"" + label(source->name()) + "\"");
+  }
   const auto& replicas = dispatcher.core_view().fleet().replicas();
   const Seconds now = dispatcher.now();
   double tokens = 0, backlog = 0;
