@@ -67,7 +67,7 @@ struct Upstream::Pool {
     return nullptr;
   }
   void give_back(std::shared_ptr<Transport> connection) {
-    if (closed) return connection->close();
+    if (closed || options.max_idle == 0) return connection->close();
     if (idle.size() >= options.max_idle) {
       idle.front().connection->close();
       idle.pop_front();
