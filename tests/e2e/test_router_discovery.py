@@ -307,7 +307,14 @@ def by_name(program, dns, *flags):
 @pytest.fixture(scope="module")
 def neighbours():
     """Two replicas that have a port in common, as the pods of a headless Service."""
-    with FalseReplica(says("one")) as one, FalseReplica(says("two"), host="127.0.0.2", port=one.port) as two:
+    while True:
+        one = FalseReplica(says("one"))
+        try:
+            two = FalseReplica(says("two"), host="127.0.0.2", port=one.port)
+            break
+        except OSError:  # the port is somebody's there
+            one.__exit__()
+    with one, two:
         yield one, two
 
 
