@@ -49,6 +49,10 @@ class Discovery {
   virtual void tick() {}
   // Somebody asks to look again now (SIGHUP).
   virtual void refresh() {}
+  // For people: which source this is, as in "dns llm.example".
+  virtual std::string name() const = 0;
+  // Why it cannot tell anything new now, in a sentence or part of one; empty: it can.
+  virtual std::string_view trouble() const { return {}; }
 };
 
 // "http://10.0.0.1:8000,weight=2,max-running=64,model=llama,name=a": a URL and, after commas, what is known

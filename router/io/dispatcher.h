@@ -89,6 +89,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   const DemandBoard& demand_view() const { return demand_; }
   const std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>>& links() const { return links_; }
   const std::unordered_map<RequestId, Journey*>& journeys() const { return journeys_; }
+  const std::vector<std::unique_ptr<Discovery>>& sources() const { return sources_; }
   size_t ready_replicas() const;
   bool has_ready(const std::string& model) const;
   uint64_t held_now() const;

@@ -82,6 +82,8 @@ class DnsDiscovery final : public Discovery {
   void refresh() override {
     if (!waiting_) ask();
   }
+  std::string name() const override { return "dns " + name_; }
+  std::string_view trouble() const override { return book_.trouble(); }
 
  private:
   void ask() {

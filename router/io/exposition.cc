@@ -213,6 +213,10 @@ void add_demand(Page& page, const Dispatcher& dispatcher) {
 }
 
 void add_replicas(Page& page, const Dispatcher& dispatcher) {
+  page.family("source_up", "gauge", "1 when a source of replicas can tell what is new.");
+  for (const auto& source : dispatcher.sources()) {
+    page.sample(source->trouble().empty() ? 1 : 0, "source=\"" + label(source->name()) + "\"");
+  }
   const auto& replicas = dispatcher.core_view().fleet().replicas();
   const Seconds now = dispatcher.now();
   const auto each = [&](std::string_view name, std::string_view type, std::string_view help, auto value) {

@@ -70,6 +70,11 @@ class KubernetesDiscovery final : public Discovery {
   void refresh() override {
     if (step_ == Step::kWaiting) again_at_ = 0;
   }
+  std::string name() const override {
+    return "kubernetes " + options_.space + "/" +
+           (options_.service.empty() ? options_.label_selector : options_.service);
+  }
+  std::string_view trouble() const override { return told_failure_.empty() ? told_trouble_ : told_failure_; }
 
  private:
   enum class Step : uint8_t {

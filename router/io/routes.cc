@@ -248,6 +248,16 @@ std::string replica_list(const Dispatcher& dispatcher) {
     }
     out += '}';
   }
+  out += R"(],"sources":[)";
+  for (const auto& source : dispatcher.sources()) {
+    out += out.back() == '[' ? R"({"name":)" : R"(,{"name":)";
+    append_json_string(out, source->name());
+    if (!source->trouble().empty()) {
+      out += R"(,"trouble":)";
+      append_json_string(out, source->trouble());
+    }
+    out += '}';
+  }
   return out + "]}";
 }
 

@@ -94,8 +94,9 @@ const SlicePort* SliceBook::port_of(const EndpointSlice& slice, SlicePort& spare
     return &spare;
   }
   if (wanted.empty() && slice.ports.size() == 1) return &slice.ports.front();
-  for (const std::string_view name : {std::string_view(wanted.empty() ? "http" : wanted),
-                                      std::string_view(wanted.empty() ? "https" : wanted)}) {
+  const std::vector<std::string_view> names =
+      wanted.empty() ? std::vector<std::string_view>{"http", "https"} : std::vector<std::string_view>{wanted};
+  for (const std::string_view name : names) {
     const auto named = std::ranges::find(slice.ports, name, &SlicePort::name);
     if (named != slice.ports.end()) return &*named;
   }

@@ -31,6 +31,7 @@ class ReplicaList final : public Discovery {
     for (const FoundReplica& replica : replicas_) sink.found(replica);
     return {};
   }
+  std::string name() const override { return "list"; }
 
  private:
   const std::vector<FoundReplica> replicas_;
@@ -57,9 +58,12 @@ class ReplicaFile final : public Discovery {
   void refresh() override {
     stamp_ = FileStamp::of(path_);
     auto read = read_file();
-    if (!read.ok()) return log::warn("the replicas stay as they are: {}", read.error().message);
+    trouble_ = read.ok() ? "" : read.error().message;
+    if (!read.ok()) return log::warn("the replicas stay as they are: {}", trouble_);
     found_.become(std::move(read).value(), *sink_);
   }
+  std::string name() const override { return "file " + path_; }
+  std::string_view trouble() const override { return trouble_; }
 
  private:
   Result<FoundReplicas> read_file() const {
@@ -91,6 +95,7 @@ class ReplicaFile final : public Discovery {
   DiscoverySink* sink_ = nullptr;
   FileStamp stamp_;
   FoundSet found_;
+  std::string trouble_;
   std::chrono::steady_clock::time_point look_at_;
 };
 

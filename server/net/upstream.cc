@@ -67,7 +67,7 @@ struct Upstream::Pool {
     return nullptr;
   }
   void give_back(std::shared_ptr<Transport> connection) {
-    if (closed) return connection->close();
+    if (closed || options.max_idle == 0) return connection->close();
     if (idle.size() >= options.max_idle) {
       idle.front().connection->close();
       idle.pop_front();
@@ -146,7 +146,7 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
   }
 
   asio::awaitable<void> connect() {
-    const Url& url = pool_->url;
+    const Url& url = pool_->options.proxy ? pool_->options.proxy->url : pool_->url;
     boost::system::error_code error;
     const asio::ip::address address = asio::ip::make_address(url.host, error);
     std::vector<tcp::endpoint> endpoints;
@@ -179,13 +179,49 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
         connection_ = std::make_shared<Transport>(std::move(socket));
         fault_.clear();
         if (!pool_->is_secure) co_return;
-        co_await greet();
+        if (pool_->options.proxy) co_await open_tunnel();
+        if (sink_ != nullptr && fault_.empty()) co_await greet();
         if (sink_ == nullptr || fault_.empty()) co_return;
         std::exchange(connection_, nullptr)->close();
         continue;
       }
       fault_ = in_time ? "connecting: " + refused.message() : "connecting took too long";
     }
+  }
+
+  // Leaves in fault_ what went wrong.
+  asio::awaitable<void> open_tunnel() {
+    const std::string& credentials = pool_->options.proxy->credentials;
+    const std::string host =
+        pool_->url.host.find(':') == std::string::npos ? pool_->url.host : "[" + pool_->url.host + "]";
+    const std::string authority = host + ":" + std::to_string(pool_->url.port);
+    std::string head = "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n";
+    if (!credentials.empty()) head += "Proxy-Authorization: " + credentials + "\r\n";
+    head += "\r\n";
+    asio::steady_timer patience(pool_->io.loop(), pool_->options.connect_timeout);
+    patience.async_wait([connection = connection_](const boost::system::error_code& cancelled) {
+      if (!cancelled) connection->close();
+    });
+    const bool sent = co_await connection_->write_all({head, {}, {}}, pool_->options.connect_timeout);
+    fault_ = "the proxy left";
+    if (!sent) co_return;
+    parser_.reset(true);
+    std::vector<char> room(kReadBytes);
+    while (parser_.state() == ResponseParser::State::kHead) {
+      const auto [cut] = co_await connection_->ready(tcp::socket::wait_read);
+      if (cut || sink_ == nullptr) co_return;
+      const Transport::Reading reading = connection_->read_some(room);
+      std::string_view bytes(room.data(), reading.bytes), nothing;
+      bytes.remove_prefix(parser_.feed(bytes, nothing));
+      if (parser_.state() != ResponseParser::State::kFailed && (reading.ended || !bytes.empty())) co_return;
+    }
+    patience.cancel();
+    if (parser_.state() == ResponseParser::State::kFailed)
+      fault_ = "the proxy: " + parser_.fault();
+    else if (parser_.status() != 200)
+      fault_ = "the proxy answered " + std::to_string(parser_.status());
+    else
+      fault_.clear();
   }
 
   asio::awaitable<void> greet() {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,13 +18,21 @@
 
 namespace sluice {
 
+// Through whom to ask. To an https server it is asked for a tunnel (RFC 9110, 9.3.6); for an http one the
+// request's own head must have the whole URL and the credentials.
+struct UpstreamProxy {
+  Url url;
+  std::string credentials;  // of Proxy-Authorization; empty: none
+};
+
 struct UpstreamOptions {
   std::chrono::milliseconds connect_timeout{2000};
   std::chrono::milliseconds write_timeout{30000};  // without the server taking a byte
   std::chrono::milliseconds idle_timeout{30000};   // of a kept connection; below the server's own
   size_t max_idle = 256;                           // kept connections
   std::shared_ptr<TlsTrust> tls;                   // for https URLs, which need it
-  std::string server_name;                         // what its certificate must be for; empty: the URL's host
+  std::optional<UpstreamProxy> proxy;
+  std::string server_name;  // what its certificate must be for; empty: the URL's host
 };
 
 struct UpstreamRequest {

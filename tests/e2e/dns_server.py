@@ -15,6 +15,15 @@ def packed_name(name):
     return b"".join(bytes([len(label)]) + label.encode() for label in labels) + b"\0"
 
 
+def both_on_one_port(over_udp, over_tcp):
+    while True:
+        udp = socketserver.ThreadingUDPServer(("127.0.0.1", 0), over_udp)
+        try:
+            return udp, socketserver.ThreadingTCPServer(udp.server_address, over_tcp)
+        except OSError:  # the port is somebody's there
+            udp.server_close()
+
+
 class DnsServer:
     """`records[name][type]` is a list of addresses, or of (priority, weight, port, target) for SRV."""
 
@@ -41,9 +50,8 @@ class DnsServer:
                 if answer is not None:
                     self.request.sendall(struct.pack("!H", len(answer)) + answer)
 
-        self.udp = socketserver.ThreadingUDPServer(("127.0.0.1", 0), Udp)
+        self.udp, self.tcp = both_on_one_port(Udp, Tcp)
         self.address = "127.0.0.1:%d" % self.udp.server_address[1]
-        self.tcp = socketserver.ThreadingTCPServer(self.udp.server_address, Tcp)
         for each in (self.udp, self.tcp):
             each.daemon_threads = True
             threading.Thread(target=each.serve_forever, daemon=True).start()

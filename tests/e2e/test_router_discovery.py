@@ -205,12 +205,16 @@ def test_an_api_server_that_is_away_takes_no_replica(program, pods):
         assert {ask(router) for _ in range(20)} <= set(READY)
         assert states(router) == READY
         assert router.output().count("is of no use now") == 1, router.output()
+        assert router.metric("sluice_router_source_up") == 0
+        (source,) = httpx.get(router.url + "/router/replicas").json()["sources"]
+        assert source["name"] == "kubernetes llm/llm" and "connecting" in source["trouble"]
         # It comes back, and has forgotten what was.
         with KubernetesApi(port=api.port, slices=slices_of(pods)) as api:
             api.delete("slice-of-llm-1")
             api.forget()
             wait_for_states(router, {"llm-0": "ready", "llm-2": "ready"})
             wait_for_words(router, "the API server answers again")
+            assert router.metric("sluice_router_source_up") == 1
 
 
 def test_tokens_rotate_and_the_server_is_known_by_its_authority(program, pods, tmp_path):
@@ -303,7 +307,14 @@ def by_name(program, dns, *flags):
 @pytest.fixture(scope="module")
 def neighbours():
     """Two replicas that have a port in common, as the pods of a headless Service."""
-    with FalseReplica(says("one")) as one, FalseReplica(says("two"), host="127.0.0.2", port=one.port) as two:
+    while True:
+        one = FalseReplica(says("one"))
+        try:
+            two = FalseReplica(says("two"), host="127.0.0.2", port=one.port)
+            break
+        except OSError:  # the port is somebody's there
+            one.__exit__()
+    with one, two:
         yield one, two
 
 
