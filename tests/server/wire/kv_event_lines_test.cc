@@ -84,7 +84,8 @@ TEST(KvEventLines, begin_and_end) {
   append_hello(text, {{.epoch = 1, .next = 5, .resumed = true}, 16, 8, {"a\"b", "c"}});
   EXPECT_EQ(json::parse(text),
             json::parse(R"({"event": "hello", "epoch": "0000000000000001", "next": 5, "resumed": true,
-                            "block_tokens": 16, "max_num_seqs": 8, "hash": "sluice-1", "models": ["a\"b", "c"]})"));
+                            "block_tokens": 16, "max_num_seqs": 8, "hash": "sluice-1",
+                            "models": ["a\"b", "c"]})"));
   text.clear();
   append_heartbeat(text, 6);
   EXPECT_EQ(json::parse(text), json::parse(R"({"event": "heartbeat", "next": 6})"));
