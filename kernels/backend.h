@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "kernels/host_weight.h"
 #include "kernels/paged_kv.h"
 #include "kernels/tensor.h"
 
@@ -35,20 +36,6 @@ class Buffer {
   virtual ~Buffer() = default;
   virtual std::byte* data() = 0;
   virtual size_t size() const = 0;
-};
-
-// A matrix [rows = outputs, columns = inputs] as it lies in a model file, row after row, blocks along the
-// columns.
-struct HostWeight {
-  const std::byte* bytes = nullptr;
-  WeightFormat format = WeightFormat::kF32;
-  int64_t rows = 0;
-  int64_t columns = 0;
-
-  size_t row_bytes() const {
-    const auto f = facts_of(format);
-    return static_cast<size_t>(columns / f.block_weights) * f.block_bytes;
-  }
 };
 
 // A weight in the device's own packing. Knows nothing of models or files.
@@ -169,7 +156,8 @@ class Backend {
   virtual void copy_to_device(std::byte* to, const void* from, size_t bytes) = 0;
   virtual void copy_to_host(void* to, const std::byte* from, size_t bytes) = 0;
   // Packs a matrix for `matmul` (and `embed`). `parts` are stacked along the rows, all with the same columns:
-  // Q, K and V, or gate and up, become one matrix. Formats may differ. The bytes may go away afterwards.
+  // Q, K and V, or gate and up, become one matrix. Formats may differ, the order of inputs may not. The bytes
+  // may go away afterwards.
   virtual Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) = 0;
 
   // ---- a step ----

@@ -102,28 +102,33 @@ struct OnDevice {
   QuantisedMatrix matrix;
 };
 
-std::vector<float> dequantised(const FileWeight& weight) {
-  std::vector<float> values(static_cast<size_t>(weight.host.rows * weight.host.columns));
-  for (int64_t r = 0; r < weight.host.rows; ++r) {
-    dequantize(weight.host.format, weight.host.bytes + static_cast<size_t>(r) * weight.host.row_bytes(),
-               weight.host.columns, values.data() + r * weight.host.columns);
+// A format, or a four-bit one whose zeros are all 8.
+struct Kind {
+  WeightFormat format;
+  bool symmetric = false;
+  std::string name() const { return std::string(facts_of(format).name) + (symmetric ? "_symmetric" : ""); }
+  FileWeight make(int outputs, int inputs) const {
+    FileWeight weight(format, outputs, inputs, 7);
+    if (symmetric) weight.set_zeros(8);
+    return weight;
   }
-  return values;
-}
+  // Scales are rounded to f16, but those of four bits with zeros, which are f16 already.
+  double tolerance() const { return format >= WeightFormat::kI4_32 ? 1e-5 : kQuantised; }
+};
 
-std::string quantised_case(WeightFormat format, int tokens, int outputs, int inputs) {
-  const FileWeight weight(format, outputs, inputs, 7);
-  const Wanted wanted(tokens, dequantised(weight), outputs, inputs);
+std::string quantised_case(const Kind& kind, int tokens, int outputs, int inputs) {
+  const FileWeight weight = kind.make(outputs, inputs);
+  const Wanted wanted(tokens, weight.values(), outputs, inputs);
   const OnDevice device(weight.host);
   DeviceArray<float> sums(static_cast<size_t>(tokens * inputs / 16));
-  return compare(wanted, kQuantised, "a quantised product", [&](Rows x, const MatmulOut& out) {
+  return compare(wanted, kind.tolerance(), "a quantised product", [&](Rows x, const MatmulOut& out) {
     matmul_skinny(device.matrix, x, sums.get(), out, nullptr);
   });
 }
 
-std::string dequantise_case(WeightFormat format, int outputs, int inputs) {
-  const FileWeight weight(format, outputs, inputs, 7);
-  const std::vector<float> want = dequantised(weight);
+std::string dequantise_case(const Kind& kind, int outputs, int inputs) {
+  const FileWeight weight = kind.make(outputs, inputs);
+  const std::vector<float> want = weight.values();
   const OnDevice device(weight.host);
   DeviceArray<uint16_t> all(want.size());
   dequantise(device.matrix, reinterpret_cast<bf16*>(all.get()), nullptr);
@@ -139,9 +144,9 @@ std::string dequantise_case(WeightFormat format, int outputs, int inputs) {
 }
 
 // A token's bits are the same whoever is with it.
-std::string alone_case(WeightFormat format) {
+std::string alone_case(const Kind& kind) {
   const int outputs = 40, inputs = 256, tokens = 13;
-  const FileWeight weight(format, outputs, inputs, 7);
+  const FileWeight weight = kind.make(outputs, inputs);
   const OnDevice device(weight.host);
   const std::vector<float> x = random_values(static_cast<size_t>(tokens * inputs), 5);
   const DeviceArray<uint16_t> all(as_bf16(x));
@@ -178,18 +183,19 @@ void add_matmul_cases(std::vector<Case>& cases) {
                        [=] { return dense_case(Way::kTiledThenBias, tokens, outputs, inputs); }});
     }
   }
+  std::vector<Kind> kinds = {{WeightFormat::kI4_32, true}, {WeightFormat::kI4_64, true}};
   for (const WeightFormat format : sluice::testing::kAllFormats) {
-    if (format < WeightFormat::kQ4_0) continue;
-    const auto facts = facts_of(format);
-    const std::string name(facts.name);
+    if (format >= WeightFormat::kQ4_0 && format != WeightFormat::kF8) kinds.push_back({format});
+  }
+  for (const Kind& kind : kinds) {
+    const bool halves = facts_of(kind.format).block_weights == 32;  // then the last tile may be half empty
     for (const int tokens : {1, 11}) {
-      const int inputs = facts.block_weights == 32 ? 608 : 768;  // 608: the last tile is half empty
-      cases.push_back(
-          {fmt::format("{}_{}", name, tokens), [=] { return quantised_case(format, tokens, 41, inputs); }});
+      cases.push_back({fmt::format("{}_{}", kind.name(), tokens),
+                       [=] { return quantised_case(kind, tokens, 41, halves ? 608 : 768); }});
     }
-    cases.push_back({name + "_dequantised",
-                     [=] { return dequantise_case(format, 41, facts.block_weights == 32 ? 96 : 256); }});
-    cases.push_back({name + "_alone", [=] { return alone_case(format); }});
+    cases.push_back(
+        {kind.name() + "_dequantised", [=] { return dequantise_case(kind, 41, halves ? 96 : 256); }});
+    cases.push_back({kind.name() + "_alone", [=] { return alone_case(kind); }});
   }
 }
 
