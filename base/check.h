@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
+#include <string>
 
 namespace sluice {
 
@@ -13,6 +14,14 @@ namespace sluice {
   std::fprintf(stderr, "%s:%d: CHECK failed: %s %s\n", file, line, text, values.c_str());
   std::fflush(stderr);
   std::abort();
+}
+
+// What no part of the process can go on without is lost, through no fault of ours (another rank, a device): a
+// sentence, and a status that is not zero.
+[[noreturn]] inline void stop_process(const std::string& sentence) {
+  std::fprintf(stderr, "%s\n", sentence.c_str());
+  std::fflush(stderr);
+  std::_Exit(1);
 }
 
 template <class A, class B>

@@ -7,19 +7,34 @@
 
 namespace sluice {
 
-Result<std::unique_ptr<ModelRunner>> DeviceRunner::make(const EngineOptions& asked,
-                                                        std::vector<int32_t> eos_ids,
-                                                        std::unique_ptr<Backend> backend,
-                                                        std::unique_ptr<Model> model) {
-  SLUICE_TRY(check(asked));
-  const ModelConfig& config = model->config();
-  EngineOptions options = asked;
+namespace {
+
+// Checked, and with the model's own context length where none was asked for.
+Result<EngineOptions> complete(EngineOptions options, const ModelConfig& config) {
+  SLUICE_TRY(check(options));
   if (options.max_model_len == 0) options.max_model_len = config.context_length;
   if (options.max_model_len > config.context_length) {
     return invalid_argument("--max-model-len", sentence("--max-model-len is ", options.max_model_len,
                                                         ", but the model was made for at most ",
                                                         config.context_length, " tokens."));
   }
+  return options;
+}
+
+}  // namespace
+
+Result<KvCacheSize> DeviceRunner::cache_size(const EngineOptions& asked, const Backend& backend,
+                                             const Model& model) {
+  SLUICE_ASSIGN(const EngineOptions options, complete(asked, model.config()));
+  return KvCache::fitting(options, model.held(), backend);
+}
+
+Result<std::unique_ptr<ModelRunner>> DeviceRunner::make(const EngineOptions& asked,
+                                                        std::vector<int32_t> eos_ids,
+                                                        std::unique_ptr<Backend> backend,
+                                                        std::unique_ptr<Model> model, int64_t block_count) {
+  const ModelConfig& config = model->config();
+  SLUICE_ASSIGN(const EngineOptions options, complete(asked, config));
   for (const int32_t id : eos_ids) {
     if (id < 0 || id >= config.vocabulary) {
       return Error{ErrorCode::kCorrupt,
@@ -31,7 +46,7 @@ Result<std::unique_ptr<ModelRunner>> DeviceRunner::make(const EngineOptions& ask
   std::unique_ptr<DeviceRunner> runner(new DeviceRunner);
   SLUICE_ASSIGN(runner->logits_, backend->allocate(sizeof(float) * static_cast<size_t>(config.vocabulary) *
                                                    static_cast<size_t>(options.max_num_seqs)));
-  SLUICE_ASSIGN(runner->cache_, KvCache::make(options, config, *backend));
+  SLUICE_ASSIGN(runner->cache_, KvCache::make(options, model->held(), *backend, block_count));
   // Untouched pages cost no memory, so a server that is never asked for a hidden state pays nothing.
   SLUICE_ASSIGN(runner->hidden_on_device_,
                 backend->allocate(sizeof(float) * static_cast<size_t>(config.width) *
@@ -49,6 +64,7 @@ Result<std::unique_ptr<ModelRunner>> DeviceRunner::make(const EngineOptions& ask
                     .max_logprobs = backend->max_logprobs(),
                     .eos_ids = std::move(eos_ids),
                     .device = backend->facts().name};
+  runner->samples_ = backend->rank().index == 0 || backend->steps_in_flight() > 1;
   runner->backend_ = std::move(backend);
   runner->model_ = std::move(model);
   return std::unique_ptr<ModelRunner>(std::move(runner));
@@ -76,6 +92,7 @@ void DeviceRunner::sample(std::span<const SamplingRow> rows) {
   SLUICE_CHECK_EQ(launched_, sampled_ + 1);
   Step& now = step(sampled_++);
   SLUICE_CHECK_EQ(rows.size(), now.rows);
+  if (!samples_) return;
   backend_->sample(
       TensorView::of(logits_->data(), DType::kF32, static_cast<int64_t>(now.rows), facts_.vocabulary), rows,
       std::span(now.tokens).first(now.rows));
@@ -84,7 +101,10 @@ void DeviceRunner::sample(std::span<const SamplingRow> rows) {
 std::span<const SampledToken> DeviceRunner::collect() {
   SLUICE_CHECK_LT(collected_, sampled_);
   const Step& now = step(collected_++);
-  backend_->finish_sample();
+  if (samples_)
+    backend_->finish_sample();
+  else
+    backend_->synchronize();
   hidden_collected_ = now.hidden;
   if (now.hidden > 0)
     backend_->copy_to_host(hidden_.data(), hidden_on_device_->data(), now.hidden * sizeof(float));

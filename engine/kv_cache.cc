@@ -57,9 +57,13 @@ Error too_small(const EngineOptions& options, const KvCacheSize& size, int64_t b
 
 }  // namespace
 
-CacheMemory cache_memory(const EngineOptions& options, const DeviceFacts& device) {
+CacheMemory cache_memory(const EngineOptions& options, const DeviceFacts& device, int ranks) {
   const size_t free = device.memory_free_bytes;
-  if (device.kind != "cuda") return {free, free / 2, "half of the free memory"};
+  if (device.kind != "cuda") {
+    const size_t share = free / static_cast<size_t>(ranks);
+    return {share, share / 2,
+            ranks > 1 ? "a rank's part of half of the free memory" : "half of the free memory"};
+  }
   const size_t used = device.memory_bytes - std::min(free, device.memory_bytes);
   const auto allowed =
       static_cast<size_t>(options.gpu_memory_utilization * static_cast<double>(device.memory_bytes));
@@ -97,11 +101,17 @@ Result<KvCacheSize> size_kv_cache(const EngineOptions& options, const ModelConfi
   return size;
 }
 
-Result<std::unique_ptr<KvCache>> KvCache::make(const EngineOptions& options, const ModelConfig& model,
-                                               Backend& backend) {
-  std::unique_ptr<KvCache> cache(new KvCache);
+Result<KvCacheSize> KvCache::fitting(const EngineOptions& options, const ModelConfig& model,
+                                     const Backend& backend) {
   SLUICE_TRY(check_type(options.kv_cache_dtype, backend));
-  SLUICE_ASSIGN(cache->size_, size_kv_cache(options, model, cache_memory(options, backend.facts())));
+  return size_kv_cache(options, model, cache_memory(options, backend.facts(), backend.rank().count));
+}
+
+Result<std::unique_ptr<KvCache>> KvCache::make(const EngineOptions& options, const ModelConfig& model,
+                                               Backend& backend, int64_t block_count) {
+  std::unique_ptr<KvCache> cache(new KvCache);
+  SLUICE_ASSIGN(cache->size_, fitting(options, model, backend));
+  if (block_count > 0) cache->size_.block_count = block_count;
   const KvLayout layout = layout_of(options, model, backend.kv_order());
   const size_t half = layout.block_bytes() * static_cast<size_t>(cache->size_.block_count);
   for (int layer = 0; layer < model.layers; ++layer) {

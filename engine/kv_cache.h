@@ -27,8 +27,9 @@ struct CacheMemory {
   size_t budget_bytes = 0;
   std::string words;  // whose budget it is: "half of the free memory"
 };
-// Hosts give half of what is free; GPUs what --gpu-memory-utilization leaves.
-CacheMemory cache_memory(const EngineOptions& options, const DeviceFacts& device);
+// Hosts give half of what is free, divided among the `ranks` that live there; GPUs what
+// --gpu-memory-utilization leaves.
+CacheMemory cache_memory(const EngineOptions& options, const DeviceFacts& device, int ranks = 1);
 
 // `options.max_model_len` is filled in. With kv_cache_memory_bytes 0: the budget, but never more than
 // max_num_seqs sequences of max_model_len need; when the device cannot tell, 1 GiB or one sequence.
@@ -38,8 +39,13 @@ Result<KvCacheSize> size_kv_cache(const EngineOptions& options, const ModelConfi
 
 class KvCache {
  public:
+  // What `make` would make of this backend's memory as it is now.
+  static Result<KvCacheSize> fitting(const EngineOptions& options, const ModelConfig& model,
+                                     const Backend& backend);
+  // `model`: with the heads of the backend's rank. `block_count` 0: as many as are fitting; else what the
+  // ranks agreed upon.
   static Result<std::unique_ptr<KvCache>> make(const EngineOptions& options, const ModelConfig& model,
-                                               Backend& backend);
+                                               Backend& backend, int64_t block_count = 0);
 
   std::span<const KvView> layers() const { return layers_; }
   const KvCacheSize& size() const { return size_; }

@@ -1,4 +1,4 @@
-// THE contract between models and devices: about sixteen coarse operations over ragged batches.
+// THE contract between models and devices: some eighteen coarse operations over ragged batches.
 //
 // Shapes use one alphabet: T tokens in the step, S sequences, R rows to sample, E model width, H query heads,
 // K kv heads, D head size, F mlp width, V vocabulary, B tokens per block. Activations are
@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "kernels/collective.h"
 #include "kernels/host_weight.h"
 #include "kernels/paged_kv.h"
 #include "kernels/tensor.h"
@@ -207,6 +208,30 @@ class Backend {
   virtual void finish_sample() {}
 
   virtual void synchronize() = 0;
+
+  // ---- with other ranks ----
+  // This device is one of several that compute a model together; once, before anything is loaded. Its
+  // weights, heads and cache are then those of its rank (models/sharding.h), activations and logits whole.
+  void join(std::unique_ptr<Collective> ranks) { ranks_ = std::move(ranks); }
+  DeviceRank rank() const { return ranks_ == nullptr ? DeviceRank{} : ranks_->rank(); }
+  // As Collective has them; nothing to do for one rank. A lost rank stops the process.
+  void all_reduce(TensorView x) {
+    if (ranks_ != nullptr) go_on(ranks_->all_reduce(x));
+  }
+  void all_gather(TensorView x, TensorView out) {
+    if (ranks_ != nullptr) go_on(ranks_->all_gather(x, out));
+  }
+
+ protected:
+  // Before what the operations stand on goes.
+  void leave() { ranks_.reset(); }
+
+ private:
+  static void go_on(const Status& status) {
+    if (!status.ok()) stop_process(status.error().message);
+  }
+
+  std::unique_ptr<Collective> ranks_;
 };
 
 }  // namespace sluice

@@ -45,6 +45,7 @@ Result<CudaLibrary> CudaLibrary::open() {
     CudaLibrary library;
     library.find_devices_ = face->find_devices;
     library.make_backend_ = face->make_backend;
+    library.join_ = face->join;
     return library;
   }
   if (!reason.empty()) return unavailable("The CUDA backend cannot be opened: " + reason + ".");

@@ -23,10 +23,13 @@ class CudaLibrary {
   Result<std::unique_ptr<Backend>> make_backend(const cuda::CudaBackendOptions& options) const {
     return make_backend_(options);
   }
+  // Makes one group of backends that were made here; rank 0 first.
+  Status join(std::span<const std::unique_ptr<Backend>> backends) const { return join_(backends); }
 
  private:
   decltype(&cuda::find_devices) find_devices_ = nullptr;
   decltype(&cuda::make_cuda_backend) make_backend_ = nullptr;
+  decltype(&cuda::join_by_nccl) join_ = nullptr;
 };
 
 }  // namespace sluice

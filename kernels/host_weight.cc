@@ -1,6 +1,7 @@
 #include "kernels/host_weight.h"
 
 #include <algorithm>
+#include <string>
 
 #include "kernels/quant_blocks.h"
 
@@ -11,15 +12,27 @@ void dequantize_row(const HostWeight& weight, int64_t row, float* out) {
     return dequantize(weight.format, weight.row(row), weight.columns, out);
   const std::byte* const values = weight.row(row);
   for (int64_t c = 0; c < weight.columns; ++c)
-    out[c] = f8_to_f32(static_cast<uint8_t>(values[c])) * weight.scale(row, c);
+    out[c] = f8_to_f32(static_cast<uint8_t>(values[c])) * weight.scales.at(row, c);
+}
+
+Status check_scales(const HostWeight& weight, int64_t unit) {
+  const WeightScales& s = weight.scales;
+  if (s.across == 1 || (s.columns % unit == 0 && s.first_column % unit == 0)) return {};
+  return Error{ErrorCode::kUnsupported,
+               "An F8 weight has a scale for each " + std::to_string(s.columns) + " inputs, from input " +
+                   std::to_string(s.first_column) + " on; served are multiples of " + std::to_string(unit) +
+                   ", or one for all.",
+               ""};
 }
 
 int common_zero(const HostWeight& weight) {
   const auto block = static_cast<size_t>(facts_of(weight.format).block_bytes);
-  const size_t bytes = weight.row_bytes() * static_cast<size_t>(weight.rows);
   const std::byte zero = weight.bytes[kI4ZeroAt];
-  for (size_t at = kI4ZeroAt; at < bytes; at += block) {
-    if (weight.bytes[at] != zero) return -1;
+  for (int64_t r = 0; r < weight.rows; ++r) {
+    const std::byte* const row = weight.row(r);
+    for (size_t at = kI4ZeroAt; at < weight.row_bytes(); at += block) {
+      if (row[at] != zero) return -1;
+    }
   }
   return static_cast<int>(zero);
 }

@@ -5,8 +5,12 @@ namespace {
 
 class Decoder : public Model {
  public:
-  Decoder(const ModelConfig& config, Backend& backend)
-      : Model(config), backend_(backend), shape_(config.attention_shape()) {}
+  Decoder(const ModelConfig& config, const Sharding& sharding, Backend& backend)
+      : Model(config, sharding.held()),
+        backend_(backend),
+        shape_(held_.attention_shape()),
+        embedding_columns_(sharding.range(Dealt::kWidth)),
+        vocabulary_(sharding.range(Dealt::kVocabulary)) {}
 
   Status load(const DecoderTraits& traits, WeightLoader& loader) {
     const std::vector<WeightLoader::Part> embedding{{"model.embed_tokens.weight", config_.vocabulary}};
@@ -16,11 +20,13 @@ class Decoder : public Model {
       layers_.push_back(std::move(layer));
     }
     SLUICE_ASSIGN(final_norm_, load_norm(loader, "model.norm.weight", config_.width));
-    if (!config_.tied_embedding) {
-      const std::vector<WeightLoader::Part> head{{"lm_head.weight", config_.vocabulary}};
+    constexpr std::string_view kHead = "lm_head.weight";
+    if (!config_.tied_embedding || backend_.rank().count > 1) {  // of several ranks, each cuts the two apart
+      const std::string name = config_.tied_embedding ? "model.embed_tokens.weight" : std::string(kHead);
+      const std::vector<WeightLoader::Part> head{{name, config_.vocabulary, kHead}};
       SLUICE_ASSIGN(head_, loader.matrix(head, config_.width));
     }
-    SLUICE_ASSIGN(activations_, Activations::allocate(backend_, config_, loader.options()));
+    SLUICE_ASSIGN(activations_, Activations::allocate(backend_, held_, loader.options()));
     frequencies_ = rope_frequencies(config_.rope, config_.head_size);
     weight_bytes_ = loader.packed_bytes();
     return {};
@@ -28,8 +34,8 @@ class Decoder : public Model {
 
   void forward(const StepBatch& batch, std::span<const KvView> cache, const StepOutputs& out) override {
     const Activations a = activations_.cut(batch.tokens(), static_cast<int64_t>(batch.sample_rows.size()));
-    const StepArguments step{backend_, config_, shape_, batch, a};
-    backend_.embed(*embedding_, batch.token_ids, a.residual);
+    const StepArguments step{backend_, held_, shape_, batch, a};
+    embed(batch.token_ids, a.residual);
     backend_.rope_angles(batch.positions, frequencies_.inverse, frequencies_.attention_factor, a.angles);
     backend_.rms_norm(a.residual, layers_[0].attention_norm.values(), config_.norm_eps, a.normed);
     for (size_t l = 0; l < layers_.size(); ++l) {
@@ -43,12 +49,20 @@ class Decoder : public Model {
     if (!batch.hidden_rows.empty()) backend_.gather_rows(a.normed, batch.hidden_rows, out.hidden);
     if (batch.sample_rows.empty()) return;
     backend_.gather_rows(a.normed, batch.sample_rows, a.last);
-    backend_.matmul(head_ ? *head_ : *embedding_, a.last, nullptr, out.logits);
+    const TensorView logits = out.logits.slice(vocabulary_.first, vocabulary_.count);
+    backend_.matmul(head_ ? *head_ : *embedding_, a.last, nullptr, logits);
+    backend_.all_gather(logits, out.logits);
   }
 
   size_t weight_bytes() const override { return weight_bytes_; }
 
  private:
+  void embed(std::span<const int32_t> token_ids, TensorView out) {
+    const TensorView mine = out.slice(embedding_columns_.first, embedding_columns_.count);
+    backend_.embed(*embedding_, token_ids, mine);
+    if (mine.columns < out.columns) backend_.all_gather(mine, out);
+  }
+
   Result<Norm> load_norm(WeightLoader& loader, const std::string& name, int64_t length) {
     const std::vector<WeightLoader::Part> part{{name, length}};
     SLUICE_ASSIGN(auto scale, loader.vector(part));
@@ -92,7 +106,8 @@ class Decoder : public Model {
 
   Backend& backend_;
   const AttentionShape shape_;
-  std::unique_ptr<Weight> embedding_, head_;  // head_ null: tied
+  const Range embedding_columns_, vocabulary_;  // of this rank
+  std::unique_ptr<Weight> embedding_, head_;    // head_ null: tied
   std::vector<DecoderLayer> layers_;
   Norm final_norm_;
   RopeFrequencies frequencies_;
@@ -104,7 +119,7 @@ class Decoder : public Model {
 
 Result<std::unique_ptr<Model>> load_decoder(const ModelConfig& config, const DecoderTraits& traits,
                                             WeightLoader& loader) {
-  auto decoder = std::make_unique<Decoder>(config, loader.backend());
+  auto decoder = std::make_unique<Decoder>(config, loader.sharding(), loader.backend());
   SLUICE_TRY(decoder->load(traits, loader));
   return std::unique_ptr<Model>(std::move(decoder));
 }

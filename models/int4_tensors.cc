@@ -57,9 +57,10 @@ struct Int4 {
         return static_cast<int>(word_at(*zeros, g, output / 8) >> awq_shift(output) & 15U);
       case WeightScheme::kPacked:
         return static_cast<int>(word_at(*zeros, output / 8, g) >> (4 * (output % 8)) & 15U);
-      default:  // 15 can only be a zero of 0, less one
-        return static_cast<int>(
-            (word_at(*zeros, g, output / 8) >> (4 * (output % 8))) + (zeros_less_one ? 1U : 0U) & 15U);
+      default: {  // 15 can only be a zero of 0, less one
+        const uint32_t stored = word_at(*zeros, g, output / 8) >> (4 * (output % 8));
+        return static_cast<int>((stored + (zeros_less_one ? 1U : 0U)) & 15U);
+      }
     }
   }
   // q[o] of `count` outputs from `first` on, of one column.

@@ -11,7 +11,17 @@ Result<std::unique_ptr<Weight>> WeightLoader::matrix(std::span<const Part> parts
   for (const auto& part : parts) {
     SLUICE_ASSIGN(HostWeight view, tensors_.matrix(part.name, part.rows, columns));
     file_bytes_done_ += view.row_bytes() * static_cast<size_t>(view.rows);
-    views.push_back(view);
+    const auto [row_range, column_range] =
+        sharding_.piece(part.held_as.empty() ? part.name : part.held_as, part.rows, columns);
+    if (column_range != Range{0, columns} && !view.input_order.empty()) {
+      return Error{ErrorCode::kUnsupported,
+                   "'" + part.name +
+                       "' has its inputs sorted by groups (GPTQ's desc_act) and cannot be divided "
+                       "among ranks; set --tensor-parallel-size to 1, or take a model without desc_act.",
+                   ""};
+    }
+    if (column_range != Range{0, columns}) view = view.column_slice(column_range.first, column_range.count);
+    views.push_back(view.row_slice(row_range.first, row_range.count));
   }
   SLUICE_ASSIGN(auto weight, backend_.load_weight(views));
   packed_bytes_ += weight->bytes();
@@ -25,8 +35,9 @@ Result<std::unique_ptr<Weight>> WeightLoader::matrix(std::span<const Part> parts
 Result<std::unique_ptr<Buffer>> WeightLoader::vector(std::span<const Part> parts) {
   std::vector<float> values;
   for (const auto& part : parts) {
-    SLUICE_ASSIGN(auto piece, tensors_.vector(part.name, part.rows));
-    values.insert(values.end(), piece.begin(), piece.end());
+    SLUICE_ASSIGN(const auto whole, tensors_.vector(part.name, part.rows));
+    const Range held = sharding_.piece(part.name, part.rows, 1).rows;
+    values.insert(values.end(), whole.begin() + held.first, whole.begin() + held.first + held.count);
   }
   SLUICE_ASSIGN(auto buffer, backend_.allocate(values.size() * sizeof(float)));
   backend_.copy_to_device(buffer->data(), values.data(), values.size() * sizeof(float));
@@ -92,12 +103,14 @@ void attend(const StepArguments& step, const AttentionLayer& layer, const KvView
   backend.rope_store_kv(batch, shape, config.rope.style, a.angles, a.qkv, cache);
   backend.attention(batch, shape, a.qkv, cache, a.attended);
   layer.output(backend, a.attended, a.delta);
+  backend.all_reduce(a.delta);
 }
 
 void gated_mlp(const StepArguments& step, const GatedMlp& layer) {
   layer.gate_up(step.backend, step.a.normed, step.a.gate_up);
   step.backend.gated_activation(step.config.activation, step.a.gate_up, step.a.gated);
   layer.down(step.backend, step.a.gated, step.a.delta);
+  step.backend.all_reduce(step.a.delta);
 }
 
 namespace {

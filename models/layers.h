@@ -15,27 +15,31 @@
 #include "kernels/backend.h"
 #include "models/model.h"
 #include "models/model_config.h"
+#include "models/sharding.h"
 #include "models/tensor_source.h"
 
 namespace sluice {
 
-// Reads weights by name and packs them for one backend; keeps count for the progress bar. Used while loading
-// only.
+// Reads weights by name and packs what the backend's rank holds of them; keeps count for the progress bar.
+// Used while loading only.
 class WeightLoader {
  public:
-  WeightLoader(const TensorSource& tensors, Backend& backend, const LoadModelOptions& options)
-      : tensors_(tensors), backend_(backend), options_(options) {}
+  WeightLoader(const TensorSource& tensors, Backend& backend, const Sharding& sharding,
+               const LoadModelOptions& options)
+      : tensors_(tensors), backend_(backend), sharding_(sharding), options_(options) {}
 
   struct Part {
     std::string name;
-    int64_t rows;
+    int64_t rows;                  // of the whole
+    std::string_view held_as = {};  // whose line in the table of sharding.h is its; empty: its name's
   };
-  // Several matrices stacked into one: Q, K and V; gate and up.
+  // Several matrices stacked into one: Q, K and V; gate and up. `columns`: of the whole.
   Result<std::unique_ptr<Weight>> matrix(std::span<const Part> parts, int64_t columns);
   // f32 values on the device; parts follow one another.
   Result<std::unique_ptr<Buffer>> vector(std::span<const Part> parts);
 
   Backend& backend() { return backend_; }
+  const Sharding& sharding() const { return sharding_; }
   const LoadModelOptions& options() const { return options_; }
   bool has(std::string_view name) const { return tensors_.has(name); }
   size_t packed_bytes() const { return packed_bytes_; }
@@ -43,12 +47,13 @@ class WeightLoader {
  private:
   const TensorSource& tensors_;
   Backend& backend_;
+  const Sharding& sharding_;
   const LoadModelOptions& options_;
   size_t file_bytes_done_ = 0;
   size_t packed_bytes_ = 0;
 };
 
-// The activations of a step. T and R grow to what the options allow, once.
+// The activations of a step. T and R grow to what the options allow, once. H, K and F are the rank's own.
 struct Activations {
   TensorView residual;  // [T, E] the stream every layer adds to
   TensorView normed;    // [T, E]
@@ -102,7 +107,7 @@ struct StepArguments {
   const Activations& a;
 };
 
-// normed -> delta.
+// normed -> delta, summed over the ranks.
 void attend(const StepArguments& step, const AttentionLayer& layer, const KvView& cache);
 void gated_mlp(const StepArguments& step, const GatedMlp& layer);
 

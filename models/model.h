@@ -23,6 +23,8 @@ class Model {
  public:
   virtual ~Model() = default;
   const ModelConfig& config() const { return config_; }
+  // With the heads and the mlp width of the backend's rank (models/sharding.h); for one rank the same.
+  const ModelConfig& held() const { return held_; }
 
   // Runs every token of the batch and writes their keys and values into `cache` (one view per layer). The
   // batch is already staged.
@@ -31,8 +33,8 @@ class Model {
   virtual size_t weight_bytes() const = 0;
 
  protected:
-  explicit Model(ModelConfig config) : config_(std::move(config)) {}
-  ModelConfig config_;
+  Model(ModelConfig config, ModelConfig held) : config_(std::move(config)), held_(std::move(held)) {}
+  const ModelConfig config_, held_;
 };
 
 struct LoadModelOptions {
@@ -41,8 +43,8 @@ struct LoadModelOptions {
   std::function<void(double fraction)> on_progress;  // called from the loading thread, rising to 1
 };
 
-// Packs the weights for `backend`, which must outlive the model. kUnsupported for an unknown architecture,
-// with the list of known ones.
+// Packs the weights for `backend`, which must outlive the model: of several ranks, its own part.
+// kUnsupported for an unknown architecture, with the list of known ones.
 Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const TensorSource& tensors,
                                           Backend& backend, const LoadModelOptions& options);
 

@@ -75,13 +75,11 @@ Result<HostWeight> f8_matrix(const SafetensorsTensors& tensors, const Quantisati
   const int64_t block_rows = quantisation.block_rows, block_columns = quantisation.block_columns;
   if (block_rows > 0 && block_columns > 0 && stored->rows == (rows + block_rows - 1) / block_rows &&
       stored->columns == (columns + block_columns - 1) / block_columns) {
-    weight.scale_rows = block_rows;
-    weight.scale_columns = block_columns;
+    weight.scales = {.rows = block_rows, .columns = block_columns, .across = stored->columns};
   } else if (count == 1) {
-    weight.scale_rows = rows;
-    weight.scale_columns = columns;
+    weight.scales = {.rows = rows, .columns = columns};
   } else if (count == rows && (stored->rows == 1 || stored->columns == 1)) {
-    weight.scale_columns = columns;
+    weight.scales = {.rows = 1, .columns = columns};
   } else {
     return Error{ErrorCode::kCorrupt,
                  "'" + file + "': the scales '" + log::safe(name) + "' are " + std::to_string(stored->rows) +
@@ -90,7 +88,7 @@ Result<HostWeight> f8_matrix(const SafetensorsTensors& tensors, const Quantisati
   }
   SLUICE_ASSIGN(auto scales, flat_values(*stored, file));
   auto owner = std::make_shared<const std::vector<float>>(std::move(scales));
-  weight.scales = owner->data();
+  weight.scales.values = owner->data();
   weight.owner = std::move(owner);
   return weight;
 }

@@ -19,7 +19,8 @@ Result<std::unique_ptr<Model>> load_model(const ModelConfig& config, const Tenso
   std::string known;
   for (const auto& architecture : architectures()) {
     if (architecture.name == config.architecture) {
-      WeightLoader loader(tensors, backend, options);
+      SLUICE_ASSIGN(const Sharding sharding, Sharding::of(config, tensors, backend.rank()));
+      WeightLoader loader(tensors, backend, sharding, options);
       return architecture.load(config, loader);
     }
     known += (known.empty() ? "" : ", ") + std::string(architecture.name);

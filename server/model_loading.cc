@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "base/log.h"
-#include "engine/device_runner.h"
+#include "engine/rank_group.h"
 #include "engine/simulated_runner.h"
 #include "models/model.h"
 #include "models/model_files.h"
@@ -94,10 +94,10 @@ struct Computing {
 Result<Computing> start_engine(const ServeOptions& options, const ModelFiles& files,
                                const std::function<void(double)>& on_progress) {
   for (const std::string& gpu : describe_gpus()) log::info("{}", gpu);
-  SLUICE_ASSIGN(std::unique_ptr<Backend> backend, make_backend(options.backend));
+  SLUICE_ASSIGN(auto backends, make_backends(options.backend));
   Computing computing;
-  computing.device = backend->facts().kind;
-  log::info("device {}: {}", computing.device, backend->facts().name);
+  computing.device = backends[0]->facts().kind;
+  for (const auto& backend : backends) log::info("device {}: {}", computing.device, backend->facts().name);
   Progress progress("Loading weights");
   LoadModelOptions load;
   load.max_tokens_per_step = options.engine.max_num_batched_tokens;
@@ -106,10 +106,10 @@ Result<Computing> start_engine(const ServeOptions& options, const ModelFiles& fi
     progress.show(fraction);
     on_progress(fraction);
   };
-  SLUICE_ASSIGN(std::unique_ptr<Model> model, load_model(files.config, *files.tensors, *backend, load));
+  SLUICE_ASSIGN(auto models, load_models(files.config, *files.tensors, backends, load));
   SLUICE_ASSIGN(
       std::unique_ptr<ModelRunner> runner,
-      DeviceRunner::make(options.engine, files.tokenizer.eos_ids, std::move(backend), std::move(model)));
+      make_runner(options.engine, files.tokenizer.eos_ids, std::move(backends), std::move(models)));
   SLUICE_ASSIGN(computing.engine, Engine::start(options.engine, std::move(runner)));
   return computing;
 }

@@ -305,7 +305,7 @@ void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--kv-cache-memory-bytes", raw.kv_cache_memory_bytes,
-                 "Memory of the KV cache (2G, 512MiB). Default: a share of "
+                 "Memory of the KV cache (2G, 512MiB), of each rank. Default: a share of "
                  "the free memory, at most what --max-num-seqs of --max-model-len need.")
       ->group(group);
   app.add_option(
@@ -344,6 +344,12 @@ void add_engine_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
                  "auto (a GPU where there is one), cpu, cuda, cuda:N, or reference (slow and exact, for "
                  "comparisons).")
       ->capture_default_str()
+      ->group(group);
+  app.add_option("--tensor-parallel-size", o.backend.ranks,
+                 "Devices that compute the model together, each with a part of every layer (also -tp): GPUs "
+                 "from N of cuda:N on; of a CPU, groups of its threads. For models larger than a device.")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64))
       ->group(group);
   app.add_flag("--deterministic", o.backend.deterministic,
                "On GPUs: an answer's bits depend on no other request. Slower; CPUs do so in any case.")
@@ -454,6 +460,18 @@ Result<size_t> parse_bytes(const std::string& flag, const std::string& text) {
   return static_cast<size_t>(bytes);
 }
 
+namespace {
+
+// CLI11 has no options of one dash and two letters; vLLM has one.
+std::vector<const char*> with_long_names(int argc, const char* const* argv) {
+  std::vector<const char*> arguments(argv, argv + argc);
+  for (const char*& argument : arguments)
+    if (std::string_view(argument) == "-tp") argument = "--tensor-parallel-size";
+  return arguments;
+}
+
+}  // namespace
+
 ParsedOptions parse_serve_options(int argc, const char* const* argv, const Environment& environment) {
   ServeOptions options;
   RawOptions raw;
@@ -472,7 +490,7 @@ ParsedOptions parse_serve_options(int argc, const char* const* argv, const Envir
   add_log_flags(app, options);
   ParsedOptions parsed;
   try {
-    app.parse(argc, argv);
+    app.parse(argc, with_long_names(argc, argv).data());
   } catch (const CLI::ParseError& stop) {
     std::ostringstream out, err;
     parsed.exit_code = app.exit(stop, out, err);
@@ -495,7 +513,7 @@ std::string describe(const ServeOptions& o) {
       "options: host={} port={} tls={} max-model-len={} max-num-seqs={} max-num-batched-tokens={} "
       "max-num-queued-reqs={} "
       "block-size={} kv-cache-dtype={} kv-cache-memory-bytes={} prefix-caching={} scheduling-policy={} "
-      "device={} threads={} "
+      "device={} tensor-parallel-size={} threads={} "
       "io-threads={} tokenizer-threads={} max-connections={} max-body-bytes={} shutdown-timeout={} "
       "generation-config={} "
       "simulate={} api-keys={}",
@@ -503,8 +521,8 @@ std::string describe(const ServeOptions& o) {
       o.engine.max_num_seqs, o.engine.max_num_batched_tokens, o.engine.max_num_queued_reqs,
       o.engine.block_size, name_of(o.engine.kv_cache_dtype), or_auto(o.engine.kv_cache_memory_bytes),
       o.engine.enable_prefix_caching ? "on" : "off", o.engine.scheduling_policy, o.backend.device,
-      or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads, o.listen.max_connections,
-      o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config,
+      o.backend.ranks, or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads,
+      o.listen.max_connections, o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config,
       o.simulation ? o.simulation->name : "off", o.api_keys.size());
 }
 

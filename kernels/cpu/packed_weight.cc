@@ -133,7 +133,7 @@ void pack_f8_row(const HostWeight& part, int64_t row, uint8_t* panel, int lane) 
   const std::byte* const values = part.row(row);
   for (int64_t i = 0; i < part.columns; ++i) {
     if (i % kF8ScaleInputs == 0) {
-      const float scale = 256 * part.scale(row, i);
+      const float scale = 256 * part.scales.at(row, i);
       std::memcpy(panel + f8_scales_at(i) + 4 * lane, &scale, 4);
     }
     panel[f8_value_at(i, lane)] = static_cast<uint8_t>(values[i]);
@@ -242,14 +242,7 @@ Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, A
   int64_t first_row = 0;
   for (const auto& part : parts) {
     Segment s;
-    if (part.format == WeightFormat::kF8 && part.scale_columns < columns &&
-        part.scale_columns % kF8ScaleInputs != 0) {
-      return Error{ErrorCode::kUnsupported,
-                   "An F8 weight has a scale for each " + std::to_string(part.scale_columns) +
-                       " inputs; served are multiples of " + std::to_string(kF8ScaleInputs) +
-                       ", or one for all.",
-                   ""};
-    }
+    if (part.format == WeightFormat::kF8) SLUICE_TRY(check_scales(part, kF8ScaleInputs));
     forms.push_back(packed_form(part));
     s.format = forms.back().format;
     s.panel_bytes = panel_bytes(s.format, columns);

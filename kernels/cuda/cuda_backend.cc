@@ -1,6 +1,7 @@
 #include "kernels/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <future>
 #include <map>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "kernels/cuda/device_weight.h"
 #include "kernels/cuda/gpu_types.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/nccl_collective.h"
 #include "kernels/cuda/peaks.h"
 #include "kernels/cuda/pointwise.h"
 #include "kernels/cuda/sampling.h"
@@ -60,11 +62,22 @@ class CudaBackend final : public Backend {
         split_peaks_(moves_),
         counters_(moves_) {}
   ~CudaBackend() override {
+    here();
     cuda::synchronize(stream_);
+    leave();
     destroy_stream(stream_);
   }
 
+  // Returns when all ranks have called it.
+  Status join_by_nccl(const NcclId& id, DeviceRank rank) {
+    here();
+    SLUICE_ASSIGN(auto group, make_nccl_collective(id, rank, stream_, moves_));
+    join(std::move(group));
+    return {};
+  }
+
   DeviceFacts facts() const override {
+    here();
     const std::string products = library_ != nullptr ? library_->name() : "without cuBLASLt";
     return {"cuda", device_.name + ", " + products, device_.memory_bytes, free_memory()};
   }
@@ -81,11 +94,13 @@ class CudaBackend final : public Backend {
   // ---- load time ----
 
   Result<std::unique_ptr<Buffer>> allocate(size_t bytes) override {
+    here();
     SLUICE_ASSIGN(DeviceMemory memory, DeviceMemory::allocate(std::max<size_t>(bytes, 64)));
     fill_with_zeros(memory.get(), memory.bytes(), stream_);
     return std::unique_ptr<Buffer>(std::make_unique<DeviceBuffer>(std::move(memory)));
   }
   void copy_to_device(std::byte* to, const void* from, size_t bytes) override {
+    here();
     cuda::copy_to_device(to, from, bytes, stream_);
     cuda::synchronize(stream_);
   }
@@ -94,6 +109,7 @@ class CudaBackend final : public Backend {
     cuda::synchronize(stream_);
   }
   Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) override {
+    here();
     return load_device_weight(parts, stream_);
   }
 
@@ -194,13 +210,19 @@ class CudaBackend final : public Backend {
   void sample(TensorView logits, std::span<const SamplingRow> rows, std::span<SampledToken> out) override {
     sampler_.sample(logits, rows, out);
   }
-  void finish_sample() override { sampler_.finish(); }
+  void finish_sample() override {
+    if (rank().count > 1 && !sampler_.done_within(Collective::kLimit)) {
+      stop_process("GPU " + std::to_string(options_.device) + " has not ended its step within " +
+                   std::to_string(Collective::kLimit.count()) + " s: a rank or its link is lost.");
+    }
+    sampler_.finish();
+  }
 
   void synchronize() override { cuda::synchronize(stream_); }
 
  private:
-  // The step's thread need not be the one that loaded the model.
-  void here() { SLUICE_CHECK(use_device(options_.device).ok()); }
+  // A backend's calls come from several threads in its life, a thread's calls go to several backends.
+  void here() const { SLUICE_CHECK(use_device(options_.device).ok()); }
 
   static PagedCache paged(const KvView& cache) {
     SLUICE_CHECK(cache.layout.order == KvOrder::kRows);
@@ -340,6 +362,22 @@ Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions& opt
   auto library = options.deterministic ? Result<std::unique_ptr<DenseLibrary>>(nullptr) : open_cublaslt();
   return std::unique_ptr<Backend>(
       std::make_unique<CudaBackend>(options, device, library.ok() ? std::move(library).value() : nullptr));
+}
+
+Status join_by_nccl(std::span<const std::unique_ptr<Backend>> backends) {
+  SLUICE_ASSIGN(const NcclId id, make_nccl_id());
+  std::vector<std::future<Status>> joined;
+  const auto count = static_cast<int>(backends.size());
+  for (int r = 0; r < count; ++r) {
+    auto& backend = static_cast<CudaBackend&>(*backends[static_cast<size_t>(r)]);
+    joined.push_back(std::async(std::launch::async,
+                                [&backend, &id, r, count] { return backend.join_by_nccl(id, {r, count}); }));
+  }
+  Status first;
+  for (auto& one : joined) {
+    if (Status status = one.get(); first.ok() && !status.ok()) first = std::move(status);
+  }
+  return first;
 }
 
 }  // namespace sluice::cuda

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "base/result.h"
 #include "kernels/backend.h"
@@ -20,5 +21,8 @@ struct CudaBackendOptions {
 
 // kUnsupported for a GPU older than compute capability 8.0, kUnavailable when there is none.
 Result<std::unique_ptr<Backend>> make_cuda_backend(const CudaBackendOptions& options);
+
+// Makes one group of them by NCCL, in the order of the ranks. All were made by make_cuda_backend.
+Status join_by_nccl(std::span<const std::unique_ptr<Backend>> backends);
 
 }  // namespace sluice::cuda

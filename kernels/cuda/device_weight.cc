@@ -28,7 +28,7 @@ Status check_shape(const HostWeight& part, int64_t columns) {
 void append_as_bf16(const HostWeight& part, std::vector<uint16_t>& out) {
   std::vector<float> row(static_cast<size_t>(part.columns));
   for (int64_t r = 0; r < part.rows; ++r) {
-    const std::byte* const bytes = part.bytes + static_cast<size_t>(r) * part.row_bytes();
+    const std::byte* const bytes = part.row(r);
     if (part.format == WeightFormat::kBF16) {
       const size_t at = out.size();
       out.resize(at + static_cast<size_t>(part.columns));

@@ -4,7 +4,9 @@
 // and the pod restarts. One thread per device.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +42,9 @@ void synchronize(Stream stream);
 void copy_to_device(void* to, const void* from, size_t bytes, Stream stream);
 void copy_to_host(void* to, const void* from, size_t bytes, Stream stream);
 void copy_on_device(void* to, const void* from, size_t bytes, Stream stream);
+// `rows` runs of `bytes`, which begin `to_stride` and `from_stride` bytes after one another.
+void copy_rows_on_device(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                         int64_t rows, Stream stream);
 void fill_with_zeros(void* to, size_t bytes, Stream stream);
 
 Event make_event();
@@ -47,6 +52,8 @@ void destroy_event(Event event);
 void record(Event event, Stream stream);
 // Until what stood before the event when it was last recorded is done.
 void wait_for(Event event);
+// The same; false when it is not done within `limit`.
+bool wait_for(Event event, std::chrono::nanoseconds limit);
 
 // Work that was enqueued once and runs again as a whole.
 class Graph {

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "base/check.h"
 #include "kernels/cuda/runtime.h"
@@ -126,6 +127,13 @@ void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "a copy on the device");
 }
 
+void copy_rows_on_device(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                         int64_t rows, Stream stream) {
+  check(cudaMemcpy2DAsync(to, to_stride, from, from_stride, bytes, static_cast<size_t>(rows),
+                          cudaMemcpyDeviceToDevice, stream),
+        "a copy on the device");
+}
+
 void fill_with_zeros(void* to, size_t bytes, Stream stream) {
   check(cudaMemsetAsync(to, 0, bytes, stream), "cudaMemset");
 }
@@ -146,6 +154,21 @@ void record(Event event, Stream stream) {
 
 void wait_for(Event event) {
   check(cudaEventSynchronize(event), "the work on the device");
+}
+
+bool wait_for(Event event, std::chrono::nanoseconds limit) {
+  constexpr std::chrono::microseconds kSpin{5000}, kNap{20};
+  const auto start = std::chrono::steady_clock::now();
+  for (;;) {
+    const cudaError_t state = cudaEventQuery(event);
+    if (state != cudaErrorNotReady) {
+      check(state, "the work on the device");
+      return true;
+    }
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (waited > limit) return false;
+    if (waited > kSpin) std::this_thread::sleep_for(kNap);
+  }
 }
 
 void begin_capture(Stream stream) {

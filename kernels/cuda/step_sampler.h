@@ -25,6 +25,8 @@ class StepSampler {
   // As Backend has them.
   void sample(TensorView logits, std::span<const SamplingRow> rows, std::span<SampledToken> out);
   void finish();
+  // Waits for the step that `finish` is about, no longer than `limit`; false when it is not done by then.
+  bool done_within(std::chrono::nanoseconds limit) { return wait_for(flight(finished_).done, limit); }
 
   // Of the rows sampled last, on the device; null before there were any.
   const int32_t* latest_ids() const { return latest_ids_; }

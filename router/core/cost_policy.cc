@@ -9,9 +9,9 @@
 //   counted
 //            1/holders (what one replica has is lost work to do again; what many have is hot, and one more
 //            copy will be used by those to come); and those that its uncached part evicts at w, each counted
-//            with the chance that it would be used yet: exp(-T_w/T). T_w is how long w's cache holds what
-//            nobody uses, T the mean time between two uses of a prefix. Without this term fast replicas draw
-//            more prefixes than they have memory for, and all of them recompute for ever.
+//            with the chance that it would be used yet after the time for which w's cache holds what nobody
+//            uses (reuse_curve.h). Without this term fast replicas draw more prefixes than they have memory
+//            for, and all of them recompute for ever.
 //   price    floor + per_waiting * L, bounded. L is the mean number of prompts queued or computed at a
 //   replica: in a
 //            queue a second of extra work delays those who come while it is busy, on average L of them

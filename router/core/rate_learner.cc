@@ -10,6 +10,10 @@ constexpr double kKeep = 0.97;      // of the past, with each observation: some 
 constexpr double kBelievable = 3;   // an observation counts as at most so many times off
 constexpr double kPriorWeight = 1;  // the prior counts as so many prompts of 4000 tokens
 constexpr double kPriorTokens = 4000;
+// Attention over c tokens costs as much as the weights at a c of some 4,000 (135 M parameters) to 30,000 (8
+// B) and more; at no less than 2,000. Without this bound few kinds of prompts can be explained by attention
+// alone, and a token behind nothing by no time at all.
+constexpr double kMostAttention = 1.0 / 2000;
 constexpr uint64_t kWarmUp = 3;  // observations that may be as far off as they like: the prior knows little
 
 }  // namespace
@@ -36,7 +40,7 @@ void RateLearner::observe_prefill(const PrefillWork& work, Seconds elapsed) {
   solve();
 }
 
-// Least squares with a weak pull of each coefficient to the prior (ridge), both coefficients at least zero.
+// Least squares with a weak pull of each coefficient to the prior (ridge), within what models are like.
 void RateLearner::solve() {
   const double w = kPriorWeight / (kPriorTokens * kPriorTokens);
   const double attention =
@@ -54,11 +58,12 @@ void RateLearner::solve() {
   if (b < 0) {
     b = 0;
     a = xt / xx;
-  } else if (a <= 0) {
-    a = 1e-9;
-    b = yt / yy;
+  } else if (b > a * kMostAttention) {
+    // Along b = a * kMostAttention.
+    a = (xt + kMostAttention * yt) / (xx + 2 * kMostAttention * xy_ + kMostAttention * kMostAttention * yy);
+    b = a * kMostAttention;
   }
-  rate_ = {std::max(a, 1e-9), b};
+  rate_ = {std::max(a, 1e-9), std::max(b, 0.0)};
 }
 
 void RateLearner::observe_decode_step(Seconds step) {

@@ -41,7 +41,7 @@
 #include "router/core/policy.h"
 #include "router/core/prefix_match.h"
 #include "router/core/prompt_chain.h"
-#include "router/core/reuse_clock.h"
+#include "router/core/reuse_curve.h"
 
 namespace sluice::router {
 
@@ -241,7 +241,7 @@ class RouterCore {
   uint64_t turn_ = 0;
   Seconds horizons_at_ = -kNever;
   Seconds now_ = 0;  // of the last call that had a time
-  ReuseClock reuse_;
+  ReuseCurve reuse_;
   // Room for one decision.
   std::unique_ptr<PrefixMatch> match_;
   std::vector<Candidate> candidates_;

@@ -51,7 +51,7 @@ uint32_t RouterCore::prompt_tokens_of(const RequestSketch& sketch) const {
 double RouterCore::reuse_after(const Replica& replica, Seconds now) const {
   // Running requests hold a part of the memory, and the rest turns over the faster.
   const Seconds held_for = (now - replica.placed.horizon()) * (1 - replica.kv_usage());
-  return std::exp(-held_for / reuse_.interval());
+  return reuse_.after(held_for);
 }
 
 // Fills candidates_ with who can take the request now, all but their cached tokens.
@@ -111,8 +111,12 @@ void RouterCore::observe_waiting(Group& group, Seconds now) {
     ++replicas;
   }
   if (replicas == 0) return;
-  const double keep = std::exp((group.waiting_at - now) / options_.waiting_memory);
-  group.waiting = keep * group.waiting + (1 - keep) * prompts / replicas;
+  const auto fade = [&](double& mean, Seconds memory) {
+    const double keep = std::exp((group.waiting_at - now) / memory);
+    mean = keep * mean + (1 - keep) * prompts / replicas;
+  };
+  fade(group.waiting_long, options_.waiting_memory);
+  fade(group.waiting_short, options_.waiting_memory / 10);
   group.waiting_at = now;
 }
 
@@ -125,8 +129,7 @@ size_t RouterCore::decide(Request& request, Group& group, Seconds now) {
     candidate.cached_tokens = std::min(match_->tokens[holder], request.prompt_tokens - 1);
   }
   const auto& hashes = request.sketch.prompt.hashes;
-  if (match_->longest_pieces > 0) reuse_.used(hashes[match_->longest_pieces - 1], now);
-  if (!hashes.empty() && match_->longest_pieces < hashes.size()) reuse_.used(hashes.back(), now);
+  reuse_.used(hashes, now);
   const PolicyRequest policy_request{
       .prompt_tokens = request.prompt_tokens,
       .prefix_key = hashes.empty() ? hash_combine(random_, request.sketch.id) : hashes.front(),
@@ -136,7 +139,7 @@ size_t RouterCore::decide(Request& request, Group& group, Seconds now) {
   const PolicyView view{.candidates = candidates_,
                         .request = policy_request,
                         .mean_rate = fleet_.mean_rate(),
-                        .waiting = group.waiting,
+                        .waiting = std::max(group.waiting_long, group.waiting_short),
                         .ring = &group.ring,
                         .turn = turn_,
                         .random = random_};

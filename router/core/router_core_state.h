@@ -61,7 +61,9 @@ struct RouterCore::Group {
   HashRing ring;
   AdmissionQueue queue;
   size_t requests = 0;  // alive
-  double waiting = 0;   // prompts not computed, mean over replicas and, with a fading memory, over time
+  // Prompts not computed, mean over replicas and, with a fading memory, over time: what comes suddenly counts
+  // at once and is forgotten slowly.
+  double waiting_long = 0, waiting_short = 0;
   Seconds waiting_at = -kNever;
 };
 

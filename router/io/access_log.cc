@@ -63,6 +63,7 @@ void AccessLog::write(const AccessRecord& record) {
   append_json_member(lines_, "model", record.model);
   append_json_member(lines_, "tenant", record.tenant);
   append_json_member(lines_, "replica", record.replica);
+  if (!record.shadow_of.empty()) append_json_member(lines_, "shadow_of", record.shadow_of);
   append_json_member(lines_, "status", record.status);
   append_json_member(lines_, "end", record.end);
   append_json_member(lines_, "attempts", record.attempts);

@@ -13,8 +13,9 @@ namespace sluice::router {
 
 struct AccessRecord {
   std::string_view request_id, method, path, model, tenant, replica;
-  int status = 0;        // 499: the client left before there was an answer
-  std::string_view end;  // complete, cut, left, refused
+  std::string_view shadow_of;  // the request it is a copy of
+  int status = 0;              // 499: the client left before there was an answer
+  std::string_view end;        // complete, cut, left, refused
   int attempts = 0;
   bool resumed = false, hedged = false, streamed = false;
   uint64_t bytes_in = 0, bytes_out = 0;

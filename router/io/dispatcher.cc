@@ -11,7 +11,7 @@ namespace sluice::router {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{20};
-constexpr Seconds kRelayTick = 0.25;
+constexpr Seconds kJourneyTick = 0.25;
 constexpr size_t kMaxResponses = 100'000;
 
 }  // namespace
@@ -24,6 +24,8 @@ Dispatcher::Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog
 
 Dispatcher::~Dispatcher() {
   *alive_ = false;
+  mirrors_.clear();
+  dropped_.clear();
   links_.clear();
 }
 
@@ -57,13 +59,14 @@ void Dispatcher::tick() {
   for (const auto& [name, link] : links_) link->tick(at);
   core_.advance(at);
   settle();
-  if (at >= relays_ticked_ + kRelayTick) {
-    relays_ticked_ = at;
+  if (at >= journeys_ticked_ + kJourneyTick) {
+    journeys_ticked_ = at;
     sick_.clear();
     for (const auto& replica : core_.fleet().replicas()) {
       if (replica->state == ReplicaState::kUnhealthy) sick_.insert(replica->id);
     }
-    for (const auto& [id, relay] : relays_) relay->tick(at);
+    for (const auto& [id, journey] : journeys_) journey->tick(at);
+    dropped_.clear();
     access_log_.flush();
   }
   io_.run_after(kTick, [this, alive = alive_] {
@@ -90,22 +93,22 @@ void Dispatcher::perform(const Action& action) {
     if (ReplicaLink* link = link_of(action.replica)) link->renew_events();
     return;
   }
-  const auto at = relays_.find(action.request);
-  if (at == relays_.end()) return;
-  Relay& relay = *at->second;
+  const auto at = journeys_.find(action.request);
+  if (at == journeys_.end()) return;
+  Journey& journey = *at->second;
   switch (action.kind) {
     case Kind::kDispatch:
-      return relay.dispatch(action);
+      return journey.dispatch(action);
     case Kind::kRelay:
-      return relay.relay(action.attempt);
+      return journey.relay(action.attempt);
     case Kind::kCancel:
-      return relay.cancel(action.attempt);
+      return journey.cancel(action.attempt);
     case Kind::kHold:
-      return relay.hold();
+      return journey.hold();
     case Kind::kReject:
-      return relay.reject(action);
+      return journey.reject(action);
     case Kind::kFail:
-      return relay.fail(action.message);
+      return journey.fail(action.message);
     case Kind::kSnapshot:
       return;
   }
@@ -113,18 +116,43 @@ void Dispatcher::perform(const Action& action) {
 
 // --- requests ---
 
-RequestId Dispatcher::enter(Relay& relay) {
+RequestId Dispatcher::enter(Journey& journey) {
   const RequestId id = ++last_id_;
-  relays_.emplace(id, &relay);
-  Named& named = names_[relay.request().request_id];
+  journeys_.emplace(id, &journey);
+  Named& named = names_[journey.request().request_id];
   named.id = named.live++ == 0 ? id : 0;
   return id;
 }
 
-void Dispatcher::leave(Relay& relay) {
-  if (relays_.erase(relay.id()) == 0) return;
-  const auto name = names_.find(relay.request().request_id);
+void Dispatcher::leave(const Journey& journey) {
+  if (journeys_.erase(journey.id()) == 0) return;
+  const auto name = names_.find(journey.request().request_id);
   if (--name->second.live == 0) names_.erase(name);
+}
+
+void Dispatcher::shadow(const Relay& relay) {
+  const auto at = options_.shadows.find(relay.model());
+  if (at == options_.shadows.end() || relay.id() == 0) return;
+  const Relay::Content& content = relay.content();
+  // What goes on from a stored answer can only go on where that is.
+  if (content.body == nullptr || !content.scan.previous_response.empty()) return;
+  const auto& [model, traffic] = *at;
+  if (static_cast<double>(random() >> 11) >= traffic.share * 9007199254740992.0) return;
+  if (mirrors_.size() >= options_.max_shadow_requests || !has_ready(traffic.target)) {
+    ++counters_.shadows[{model, traffic.target}].requests["dropped"];
+    return;
+  }
+  auto mirror = std::make_unique<Mirror>(
+      *this, Mirror::Copy{relay.request(), content.body, content.scan, relay.model(), traffic.target});
+  Mirror& begun = *mirror;
+  mirrors_.emplace(&begun, std::move(mirror));
+  begun.start();
+}
+
+void Dispatcher::drop(const Mirror& mirror) {
+  const auto at = mirrors_.find(&mirror);
+  dropped_.push_back(std::move(at->second));
+  mirrors_.erase(at);
 }
 
 RequestId Dispatcher::request_of(std::string_view request_name) const {
@@ -147,7 +175,7 @@ ReplicaId Dispatcher::home_of(std::string_view response) const {
 
 uint64_t Dispatcher::held_now() const {
   uint64_t held = 0;
-  for (const auto& [id, relay] : relays_) held += relay->is_held() ? 1 : 0;
+  for (const auto& [id, journey] : journeys_) held += journey->is_held() ? 1 : 0;
   return held;
 }
 
@@ -210,6 +238,25 @@ std::string Dispatcher::unknown_model(const std::string& model) const {
     }
   }
   return "The model '" + log::safe(model) + "' is served by no replica; GET /v1/models lists those that are.";
+}
+
+RequestSketch Dispatcher::sketch_of(const HttpRequest& request, const BodyScan& scan, Seconds now,
+                                    std::string_view model) const {
+  return make_sketch({.request = request,
+                      .scan = scan,
+                      .default_model = default_model(),
+                      .model = model,
+                      .block_tokens = block_tokens_,
+                      .has_ready = [this](const std::string& model) { return has_ready(model); }},
+                     options_.sketch, now);
+}
+
+bool Dispatcher::has_ready(const std::string& model) const {
+  return std::ranges::any_of(core_.fleet().replicas(), [&](const auto& replica) {
+    const auto& models = replica->spec.models;
+    return replica->state == ReplicaState::kReady &&
+           (models.empty() || std::ranges::find(models, model) != models.end());
+  });
 }
 
 std::string Dispatcher::default_model() const {

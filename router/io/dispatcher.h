@@ -14,6 +14,7 @@
 #include "router/io/access_log.h"
 #include "router/io/discovery.h"
 #include "router/io/histogram.h"
+#include "router/io/mirror.h"
 #include "router/io/relay.h"
 #include "router/io/replica_link.h"
 #include "router/io/sketch.h"
@@ -24,10 +25,12 @@ struct DispatcherOptions {
   RouterCoreOptions core;
   LinkOptions link;
   SketchOptions sketch;
-  bool continues = true;           // broken streams of ours go on elsewhere
-  Seconds comment_interval = 5;    // to a client that is held
-  Seconds stall_timeout = 300;     // without a byte of an answer that has begun
-  Seconds sick_stall_timeout = 2;  // the same where the replica's health checks fail as well
+  std::map<std::string, ShadowTraffic> shadows;  // by the model that answers
+  size_t max_shadow_requests = 64;               // on their way at once; beyond it they are dropped
+  bool continues = true;                         // broken streams of ours go on elsewhere
+  Seconds comment_interval = 5;                  // to a client that is held
+  Seconds stall_timeout = 300;                   // without a byte of an answer that has begun
+  Seconds sick_stall_timeout = 2;                // the same where the replica's health checks fail as well
 };
 
 class Dispatcher final : public LinkOwner, public DiscoverySink {
@@ -48,12 +51,16 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   AccessLog& access_log() { return access_log_; }
   ReplicaLink* link_of(ReplicaId id);
   std::string name_of(ReplicaId id) const;
-  RequestId enter(Relay& relay);
-  void leave(Relay& relay);
+  RequestId enter(Journey& journey);
+  void leave(const Journey& journey);
+  // Sends a copy to where --shadow-traffic says, if it is this one's turn.
+  void shadow(const Relay& relay);
+  // The mirror has ended and is destroyed soon.
+  void drop(const Mirror& mirror);
   // 404 in words, when no replica that we know of will ever serve it; empty otherwise.
   std::string unknown_model(const std::string& model) const;
-  std::string default_model() const;
-  uint32_t block_tokens() const { return block_tokens_; }
+  RequestSketch sketch_of(const HttpRequest& request, const BodyScan& scan, Seconds now,
+                          std::string_view model = {}) const;
   // Which replica keeps a response (POST /v1/responses) under its id; the last hundred thousand are known.
   void remember_response(std::string_view response, ReplicaId replica);
   ReplicaId home_of(std::string_view response) const;
@@ -77,13 +84,15 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   const RouterCore& core_view() const { return core_; }
   const Counters& counters_view() const { return counters_; }
   const std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>>& links() const { return links_; }
-  const std::unordered_map<RequestId, Relay*>& relays() const { return relays_; }
+  const std::unordered_map<RequestId, Journey*>& journeys() const { return journeys_; }
   size_t ready_replicas() const;
+  bool has_ready(const std::string& model) const;
   uint64_t held_now() const;
 
  private:
   void tick();
   void perform(const Action& action);
+  std::string default_model() const;
 
   struct TextHash {
     using is_transparent = void;
@@ -98,7 +107,9 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   std::vector<std::unique_ptr<Discovery>> sources_;
   std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>> links_;
   std::unordered_map<ReplicaId, ReplicaLink*> joined_;
-  std::unordered_map<RequestId, Relay*> relays_;
+  std::unordered_map<RequestId, Journey*> journeys_;
+  std::unordered_map<const Mirror*, std::unique_ptr<Mirror>> mirrors_;
+  std::vector<std::unique_ptr<Mirror>> dropped_;
   struct Named {
     RequestId id = 0;  // 0: several live ones have this name, and events of it say nothing
     int live = 0;
@@ -113,7 +124,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   std::unordered_set<ReplicaId> sick_;
   bool settling_ = false;
   bool draining_ = false;
-  Seconds relays_ticked_ = 0;
+  Seconds journeys_ticked_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -50,6 +50,12 @@ class Page {
   template <size_t N>
   void histogram(std::string_view name, const Histogram<N>& seen, std::string_view help) {
     family(name, "histogram", help);
+    histogram(seen);
+  }
+  // Of the family begun last.
+  template <size_t N>
+  void histogram(const Histogram<N>& seen, const std::string& labels = {}) {
+    const std::string others = labels.empty() ? "" : labels + ",";
     uint64_t below = 0;
     for (size_t i = 0; i <= N; ++i) {
       below += seen.counts()[i];
@@ -58,10 +64,10 @@ class Page {
         char text[32];
         bound.assign(text, std::to_chars(text, text + sizeof text, seen.bounds()[i]).ptr);
       }
-      sample(static_cast<double>(below), "le=\"" + bound + "\"", "_bucket");
+      sample(static_cast<double>(below), others + "le=\"" + bound + "\"", "_bucket");
     }
-    sample(seen.sum(), {}, "_sum");
-    sample(static_cast<double>(below), {}, "_count");
+    sample(seen.sum(), labels, "_sum");
+    sample(static_cast<double>(below), labels, "_count");
   }
   std::string take() { return std::move(out_); }
 
@@ -125,11 +131,30 @@ void add_requests(Page& page, const Dispatcher& dispatcher) {
   page.gauge("queue_depth", static_cast<double>(core.queued()), "Requests that wait for a replica.");
   page.gauge("queue_tokens", static_cast<double>(core.queued_tokens()), "Their prompt tokens, estimated.");
   Seconds oldest = 0;
-  for (const auto& [id, relay] : dispatcher.relays()) {
-    if (relay->is_held()) oldest = std::max(oldest, dispatcher.now() - relay->arrived());
+  for (const auto& [id, journey] : dispatcher.journeys()) {
+    if (journey->is_held()) oldest = std::max(oldest, dispatcher.now() - journey->arrived());
   }
   page.gauge("queue_oldest_age_seconds", oldest, "Of the request that waits longest.");
   page.gauge("inflight_requests", static_cast<double>(core.live()), "Queued and running.");
+}
+
+void add_shadows(Page& page, const Dispatcher& dispatcher) {
+  const auto& shadows = dispatcher.counters_view().shadows;
+  if (shadows.empty()) return;
+  const auto labels = [](const auto& pair, const std::string& more = {}) {
+    return "model=\"" + label(pair.first) + "\",target=\"" + label(pair.second) + "\"" + more;
+  };
+  page.family("shadow_traffic_requests_total", "counter",
+              "Copies of requests by what became of them; dropped: their target had no room.");
+  for (const auto& [pair, counters] : shadows) {
+    for (const auto& [how, count] : counters.requests) {
+      page.sample(static_cast<double>(count), labels(pair, ",status=\"" + label(how) + "\""));
+    }
+  }
+  page.family("shadow_traffic_first_byte_seconds", "histogram", "Until the first byte of their answers.");
+  for (const auto& [pair, counters] : shadows) page.histogram(counters.first_byte, labels(pair));
+  page.family("shadow_traffic_duration_seconds", "histogram", "Until the end of their answers.");
+  for (const auto& [pair, counters] : shadows) page.histogram(counters.duration, labels(pair));
 }
 
 void add_replicas(Page& page, const Dispatcher& dispatcher) {
@@ -206,6 +231,7 @@ void add_knowledge(Page& page, const Dispatcher& dispatcher) {
 std::string expose_metrics(const Dispatcher& dispatcher) {
   Page page;
   add_requests(page, dispatcher);
+  add_shadows(page, dispatcher);
   add_replicas(page, dispatcher);
   add_knowledge(page, dispatcher);
   return page.take();

@@ -38,6 +38,13 @@ inline constexpr std::array<double, 16> kFirstByteBounds = {.005, .01, .025, .05
 inline constexpr std::array<double, 14> kDurationBounds = {.01, .05, .1, .25, .5,  1,   2.5,
                                                            5,   10,  30, 60,  120, 300, 600};
 
+// What became of a model's shadow traffic.
+struct ShadowCounters {
+  std::map<std::string, uint64_t> requests;  // by status, or "dropped", "broken"
+  Histogram<16> first_byte{kFirstByteBounds};
+  Histogram<14> duration{kDurationBounds};
+};
+
 struct Counters {
   // (path, status) -> answers. Paths are the routes' own, so both sets are closed.
   std::map<std::pair<std::string, int>, uint64_t> requests;
@@ -46,6 +53,7 @@ struct Counters {
   Histogram<16> first_byte{kFirstByteBounds};
   Histogram<14> duration{kDurationBounds};
   Histogram<16> held{kFirstByteBounds};
+  std::map<std::pair<std::string, std::string>, ShadowCounters> shadows;  // by model and its shadow
   uint64_t upstream_faults = 0;  // connections refused, broken, malformed answers
   uint64_t stalled = 0;          // answers given up for their silence
   uint64_t bytes_in = 0, bytes_out = 0;

@@ -31,7 +31,7 @@ void add_bytes(CLI::App& app, const std::string& flag, Bytes& bytes, const std::
 }
 
 struct RawOptions {
-  std::vector<std::string> replicas, aliases;
+  std::vector<std::string> replicas, aliases, shadows;
   std::string policy = "cost", shadow_policy;
   bool no_continuation = false;
 };
@@ -45,7 +45,17 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
                  "File with one replica a line, as --replica takes them; read anew when it changes.")
       ->group("Replicas");
   app.add_option("--model-alias", raw.aliases,
-                 "ALIAS=MODEL: requests for ALIAS go to MODEL. Repeat it for each.")
+                 "ALIAS=MODEL: requests for ALIAS go to MODEL; ALIAS=MODEL*9,NEW*1: by weight, and each "
+                 "session stays with its own. Repeat it for each.")
+      ->group("Replicas");
+  app.add_option("--shadow-traffic", raw.shadows,
+                 "MODEL=TARGET[*SHARE]: that share of the requests that MODEL answers is sent to TARGET as "
+                 "well, and its answers are thrown away. Repeat it for each.")
+      ->group("Replicas");
+  app.add_option("--max-shadow-requests", o.dispatcher.max_shadow_requests,
+                 "Such copies on their way at once; beyond it they are left out.")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100'000))
       ->group("Replicas");
   add_seconds(app, "--health-check-interval", o.dispatcher.link.health_interval,
               "Between two health checks of a replica.", "Replicas");
@@ -178,11 +188,20 @@ std::string finish(RouteOptions& o, const RawOptions& raw) {
     o.replicas.push_back(std::move(replica).value());
   }
   for (const std::string& text : raw.aliases) {
-    const size_t equals = text.find('=');
-    if (equals == 0 || equals == std::string::npos || equals + 1 == text.size()) {
-      return "--model-alias " + text + " is not of the form ALIAS=MODEL.";
+    auto alias = parse_model_alias(text);
+    if (!alias.ok()) return "--model-alias " + alias.error().message;
+    if (!o.dispatcher.sketch.aliases.insert(*alias).second) {
+      return "--model-alias " + alias->first + " is given twice.";
     }
-    o.dispatcher.sketch.aliases[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  for (const std::string& text : raw.shadows) {
+    auto shadow = parse_model_alias(text);
+    if (!shadow.ok()) return "--shadow-traffic " + shadow.error().message;
+    const auto& [model, targets] = *shadow;
+    if (targets.size() != 1 || targets.front().weight > 1) {
+      return "--shadow-traffic " + text + " is not of the form MODEL=TARGET or MODEL=TARGET*SHARE, 0 to 1.";
+    }
+    o.dispatcher.shadows[model] = {targets.front().model, targets.front().weight};
   }
   const auto policy = parse_policy(raw.policy);
   if (!policy) return "--policy " + raw.policy + " is not known; --help lists them.";

@@ -138,11 +138,7 @@ Relay::~Relay() {
 
 void Relay::start() {
   const BodyScan& scan = content_.scan;
-  RequestSketch sketch = make_sketch({.request = request_,
-                                      .scan = scan,
-                                      .default_model = dispatcher_.default_model(),
-                                      .block_tokens = dispatcher_.block_tokens()},
-                                     dispatcher_.options().sketch, arrived_);
+  RequestSketch sketch = dispatcher_.sketch_of(request_, scan, arrived_);
   model_ = sketch.model;
   tenant_ = sketch.tenant;
   if (!scan.model.empty() && scan.model != model_) new_model_ = model_;

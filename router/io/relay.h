@@ -13,6 +13,7 @@
 
 #include "router/core/router_core.h"
 #include "router/io/body_scan.h"
+#include "router/io/journey.h"
 #include "router/io/sse_events.h"
 #include "server/net/exchange.h"
 #include "server/net/upstream.h"
@@ -22,7 +23,7 @@ namespace sluice::router {
 class Dispatcher;
 class ReplicaLink;
 
-class Relay final : public Responder {
+class Relay final : public Responder, public Journey {
  public:
   // What an endpoint lets the router do beyond passing on.
   struct Endpoint {
@@ -45,21 +46,22 @@ class Relay final : public Responder {
   // Into the core. Afterwards it may be answered already.
   void start();
 
-  RequestId id() const { return id_; }
-  const HttpRequest& request() const { return request_; }
-  bool is_held() const { return held_since_ < kNever; }
-  Seconds arrived() const { return arrived_; }
+  const Content& content() const { return content_; }
+  const std::string& model() const { return model_; }  // behind its alias
 
-  // The core's wishes.
-  void dispatch(const Action& action);
-  void relay(Attempt attempt);
-  void cancel(Attempt attempt);
-  void hold();
-  void reject(const Action& action);
-  void fail(const std::string& message);
+  RequestId id() const override { return id_; }  // 0: refused before the core saw it
+  const HttpRequest& request() const override { return request_; }
+  bool is_held() const override { return held_since_ < kNever; }
+  Seconds arrived() const override { return arrived_; }
 
-  // Some four times a second: comments for whoever is held, an end for whoever is silent.
-  void tick(Seconds now);
+  void dispatch(const Action& action) override;
+  void relay(Attempt attempt) override;
+  void cancel(Attempt attempt) override;
+  void hold() override;
+  void reject(const Action& action) override;
+  void fail(const std::string& message) override;
+  // Comments for whoever is held, an end for whoever is silent.
+  void tick(Seconds now) override;
 
   void sent() override;
 

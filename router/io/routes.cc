@@ -64,6 +64,7 @@ std::shared_ptr<Responder> pass_on(Dispatcher& dispatcher, Exchange& exchange, H
   auto relay =
       std::make_shared<Relay>(dispatcher, exchange, std::move(request), std::move(content), endpoint);
   relay->start();
+  if (endpoint.has_body) dispatcher.shadow(*relay);
   return relay;
 }
 
@@ -105,12 +106,14 @@ std::map<std::string, std::string> cards_of(const Dispatcher& dispatcher) {
       cards.try_emplace(model, card + R"(,"object":"model","owned_by":"sluice"})");
     }
   }
-  for (const auto& [alias, model] : dispatcher.options().sketch.aliases) {
-    if (!cards.contains(model) || cards.contains(alias)) continue;
+  for (const auto& [alias, targets] : dispatcher.options().sketch.aliases) {
+    const auto served = std::ranges::find_if(
+        targets, [&](const AliasTarget& target) { return cards.contains(target.model); });
+    if (served == targets.end() || cards.contains(alias)) continue;
     std::string card = R"({"id":)";
     append_json_string(card, alias);
     card += R"(,"object":"model","owned_by":"sluice","root":)";
-    append_json_string(card, model);
+    append_json_string(card, served->model);
     cards.emplace(alias, card + "}");
   }
   return cards;
@@ -127,11 +130,7 @@ HttpResponse explain(Dispatcher& dispatcher, const HttpRequest& request) {
   auto scan = scan_body(request.body);
   if (!scan.ok()) return error_response(scan.error());
   const Seconds now = dispatcher.now();
-  RequestSketch sketch = make_sketch({.request = request,
-                                      .scan = *scan,
-                                      .default_model = dispatcher.default_model(),
-                                      .block_tokens = dispatcher.block_tokens()},
-                                     dispatcher.options().sketch, now);
+  const RequestSketch sketch = dispatcher.sketch_of(request, *scan, now);
   return json(explain_json(dispatcher.core().consider(sketch, now), dispatcher));
 }
 

@@ -54,15 +54,21 @@ RequestSketch make_sketch(const SketchSource& source, const SketchOptions& optio
   const BodyScan& scan = source.scan;
   RequestSketch sketch;
   sketch.model = scan.model.empty() ? std::string(source.default_model) : scan.model;
-  if (const auto alias = options.aliases.find(sketch.model); alias != options.aliases.end()) {
-    sketch.model = alias->second;
+  const std::string* named = source.request.headers.find(options.session_header);
+  const std::string& session = named != nullptr ? *named : scan.user;
+  if (!source.model.empty()) {
+    sketch.model = source.model;
+  } else if (const auto alias = options.aliases.find(sketch.model); alias != options.aliases.end()) {
+    const ModelAlias& targets = alias->second;
+    const uint64_t key = targets.size() > 1 ? assignment_key(session, scan) : 0;
+    sketch.model = assigned_model(targets, key, source.has_ready);
   }
   sketch.tenant = tenant_of(source.request, options);
   sketch.priority = -scan.priority;  // the body's, as vLLM has it: the lower, the earlier
   sketch.prompt = chain_of(scan, sketch.model, source.block_tokens, options.secret);
-  const std::string* session = source.request.headers.find(options.session_header);
-  const std::string& key = session != nullptr ? *session : scan.user;
-  if (!key.empty()) sketch.session_key = hash_bytes(key.data(), key.size(), options.secret) | 1;
+  if (!session.empty()) {
+    sketch.session_key = hash_bytes(session.data(), session.size(), options.secret) | 1;
+  }
   sketch.max_tokens = scan.max_tokens;
   sketch.deadline = now + (scan.stream ? options.first_byte_timeout : options.request_timeout);
   sketch.hedgeable = scan.stream;

@@ -94,9 +94,7 @@ struct FileWeight {
     const int64_t across = (host.columns + scale_columns - 1) / scale_columns;
     scales.resize(static_cast<size_t>((host.rows + scale_rows - 1) / scale_rows * across));
     for (float& s : scales) s = scale(random);
-    host.scales = scales.data();
-    host.scale_rows = scale_rows;
-    host.scale_columns = scale_columns;
+    host.scales = {scales.data(), scale_rows, scale_columns, across};
   }
   // I4: as symmetric checkpoints have it.
   void set_zeros(int zero) {

@@ -37,6 +37,21 @@ TEST(MakeBackend, says_what_gpus_there_are_or_why_not) {
   }
 }
 
+TEST(MakeBackend, makes_a_group_of_ranks_that_share_the_threads) {
+  const auto ranks = make_backends({.device = "cpu", .ranks = 2, .threads = 5});
+  ASSERT_EQ(ranks->size(), 2U);
+  for (int r = 0; r < 2; ++r) {
+    const Backend& backend = *(*ranks)[static_cast<size_t>(r)];
+    EXPECT_EQ(backend.rank().index, r);
+    EXPECT_EQ(backend.rank().count, 2);
+    EXPECT_NE(backend.facts().name.find("2 threads"), std::string::npos);
+  }
+  EXPECT_EQ(make_backends({})->at(0)->rank().count, 1);
+  const auto gpus = make_backends({.device = "cuda", .ranks = 1000});
+  ASSERT_FALSE(gpus.ok());
+  EXPECT_EQ(gpus.error().code, ErrorCode::kUnavailable);
+}
+
 TEST(MakeBackend, the_cpu_tells_its_memory_and_threads) {
   const DeviceFacts facts = make_backend({.threads = 2}).value()->facts();
   EXPECT_GT(facts.memory_bytes, size_t{64} << 20);

@@ -8,7 +8,7 @@ SoloSequence::SoloSequence(Model& model, Backend& backend, DType kv_dtype, int c
     : model_(model),
       backend_(backend),
       layout_{.block_tokens = 16,
-              .kv_heads = model.config().kv_heads,
+              .kv_heads = model.held().kv_heads,
               .head_size = model.config().head_size,
               .dtype = kv_dtype,
               .order = backend.kv_order()} {

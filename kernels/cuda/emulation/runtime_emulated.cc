@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/emulation/stream.h"
+#include "kernels/cuda/nccl_collective.h"
 #include "kernels/cuda/runtime.h"
 
 namespace sluice::cuda {
@@ -81,6 +82,15 @@ void copy_on_device(void* to, const void* from, size_t bytes, Stream stream) {
   emulation::enqueue(stream, [=] { std::memmove(to, from, bytes); });
 }
 
+void copy_rows_on_device(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                         int64_t rows, Stream stream) {
+  emulation::enqueue(stream, [=] {
+    for (size_t r = 0; r < static_cast<size_t>(rows); ++r)
+      std::memmove(static_cast<std::byte*>(to) + r * to_stride,
+                   static_cast<const std::byte*>(from) + r * from_stride, bytes);
+  });
+}
+
 void fill_with_zeros(void* to, size_t bytes, Stream stream) {
   emulation::enqueue(stream, [=] { std::memset(to, 0, bytes); });
 }
@@ -97,6 +107,9 @@ void destroy_event(Event event) {
 void record(Event, Stream) {}
 
 void wait_for(Event) {}
+bool wait_for(Event, std::chrono::nanoseconds) {
+  return true;
+}
 
 void begin_capture(Stream stream) {
   SLUICE_CHECK(!stream->capturing);
@@ -109,6 +122,14 @@ std::unique_ptr<Graph> end_capture(Stream stream) {
   auto work = std::move(stream->captured);
   stream->captured.clear();
   return std::make_unique<EmulatedGraph>(std::move(work));
+}
+
+Result<NcclId> make_nccl_id() {
+  return Error{ErrorCode::kUnavailable, "An emulated device has no NCCL.", "--tensor-parallel-size"};
+}
+
+Result<std::unique_ptr<Collective>> make_nccl_collective(const NcclId&, DeviceRank, Stream, MemoryMoves&) {
+  return make_nccl_id().error();
 }
 
 Result<std::unique_ptr<DenseLibrary>> open_cublaslt() {

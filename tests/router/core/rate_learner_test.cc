@@ -31,6 +31,20 @@ TEST(RateLearner, learns_weights_and_attention_from_noisy_times) {
   }
 }
 
+// Two kinds of prompts, and what is slow about the second is no attention: small steps, memory.
+TEST(RateLearner, attention_cannot_explain_everything) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    std::mt19937_64 random(seed);
+    RateLearner learner;
+    std::lognormal_distribution<double> noise(0, 0.3);
+    for (int i = 0; i < 300; ++i) {
+      const auto whole = PrefillWork::of(1200, 0), rest = PrefillWork::of(1200, 6000);
+      learner.observe_prefill(i % 2 == 0 ? whole : rest, (i % 2 == 0 ? 0.02 : 0.3) * noise(random));
+      EXPECT_LT(1 / learner.prefill().token_seconds, 100'000) << "seed " << seed;
+    }
+  }
+}
+
 TEST(RateLearner, a_hiccup_does_not_make_a_replica_slow) {
   RateLearner learner;
   const PrefillRate truth{1.0 / 10'000, 0};

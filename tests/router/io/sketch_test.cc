@@ -83,7 +83,7 @@ TEST(Sketch, knows_whose_request_it_is) {
 
 TEST(Sketch, looks_behind_aliases_and_turns_priorities_round) {
   World world;
-  world.options.aliases["m"] = "real";
+  world.options.aliases["m"] = {{"real"}};
   const auto sketch = world.sketch(chat("a", R"("priority":5,"stream":true,)"));
   EXPECT_EQ(sketch.model, "real");
   EXPECT_EQ(sketch.priority, -5);

@@ -23,6 +23,13 @@ TEST(ServeOptions, have_safe_defaults) {
   EXPECT_EQ(parsed.options->shutdown_timeout_s, 30);
 }
 
+TEST(ServeOptions, know_tensor_parallel_size_by_both_of_its_names) {
+  EXPECT_EQ(parse({"m.gguf"}).options->backend.ranks, 1);
+  EXPECT_EQ(parse({"m.gguf", "-tp", "4"}).options->backend.ranks, 4);
+  EXPECT_EQ(parse({"m.gguf", "--tensor-parallel-size=2"}).options->backend.ranks, 2);
+  EXPECT_FALSE(parse({"m.gguf", "-tp", "0"}).options.has_value());
+}
+
 TEST(ServeOptions, take_tls_files_and_refuse_half_of_them) {
   const auto parsed = parse({"m.gguf", "--ssl-certfile", "c.pem", "--ssl-keyfile", "k.pem", "--ssl-ca-certs",
                              "ca.pem", "--ssl-cert-reqs", "2"});
