@@ -1,13 +1,15 @@
 // A weight on the device: its fused parts one after another along the outputs, dense parts in bf16, quantised
-// ones in tiles. Read-only once made.
+// ones in tiles, E4M3 as it lies in the file. Read-only once made.
 #pragma once
 
 #include <memory>
+#include <variant>
 #include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/matmul_fp8.h"
 
 namespace sluice::cuda {
 
@@ -15,20 +17,23 @@ class DeviceWeight final : public Weight {
  public:
   struct Part {
     int first_output = 0;
-    DenseMatrix dense;  // values null: quantised
-    QuantisedMatrix quantised;
-    bool is_dense() const { return dense.values != nullptr; }
-    int outputs() const { return is_dense() ? dense.outputs : quantised.outputs; }
+    std::variant<DenseMatrix, QuantisedMatrix, Fp8Matrix> matrix;
+    int outputs() const {
+      return std::visit([](const auto& m) { return m.outputs; }, matrix);
+    }
   };
 
   DeviceWeight(int64_t rows, int64_t columns) : Weight(rows, columns) {}
   size_t bytes() const override { return bytes_; }
   const std::vector<Part>& parts() const { return parts_; }
+  // On the device: column c multiplies input input_order()[c]. Null: input c.
+  const int32_t* input_order() const { return input_order_.as<const int32_t>(); }
 
  private:
   friend Result<std::unique_ptr<Weight>> load_device_weight(std::span<const HostWeight> parts, Stream stream);
   std::vector<Part> parts_;
   std::vector<DeviceMemory> memory_;
+  DeviceMemory input_order_;
   size_t bytes_ = 0;
 };
 

@@ -12,53 +12,18 @@
 // over the group, which a kernel of their own has made.
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/skinny_sums.h"
 #include "kernels/cuda/tile_values.h"
 
 namespace sluice::cuda {
 namespace {
-
-constexpr int kWarps = 8, kThreads = kWarps * kWarp;
-constexpr int kTokensPerTile = 8;
-
-// The warps' sums, added in their order, and written where they belong.
-template <int kTokenTiles>
-__device__ __forceinline__ void reduce_and_store(const float (&acc)[kTokenTiles][4], float* room,
-                                                 float scale_low, float scale_high, int outputs,
-                                                 int first_token, int tokens, const MatmulOut& out) {
-  constexpr int kTokens = kTokenTiles * kTokensPerTile;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int group = lane / 4, quad = lane % 4;
-#pragma unroll
-  for (int j = 0; j < kTokenTiles; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = group + 8 * (i / 2), token = kTokensPerTile * j + 2 * quad + i % 2;
-      room[(warp * kTokens + token) * kTileOutputs + row] = acc[j][i] * (i < 2 ? scale_low : scale_high);
-    }
-  }
-  __syncthreads();
-  for (int at = static_cast<int>(threadIdx.x); at < kTokens * kTileOutputs; at += kThreads) {
-    const int token = first_token + at / kTileOutputs;
-    const int output = static_cast<int>(blockIdx.x) * kTileOutputs + at % kTileOutputs;
-    if (token >= tokens || output >= outputs) continue;
-    float sum = 0;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) sum += room[w * kTokens * kTileOutputs + at];
-    if (out.bias != nullptr) sum += out.bias[output];
-    const int64_t to = token * out.stride + output;
-    if (out.rows != nullptr)
-      convert(sum, out.rows[to]);
-    else
-      out.rows_f32[to] = sum;
-  }
-}
 
 // ---- dense ----
 
 constexpr int kDenseStep = 32;  // inputs of a warp's turn
 
 template <int kTokenTiles>
-__global__ void __launch_bounds__(kThreads, 3) dense_kernel(DenseMatrix w, Rows x, MatmulOut out) {
+__global__ void __launch_bounds__(kSkinnyThreads, 3) dense_kernel(DenseMatrix w, Rows x, MatmulOut out) {
   SLUICE_DYNAMIC_SHARED(float, room);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int group = lane / 4, quad = lane % 4;
@@ -76,7 +41,7 @@ __global__ void __launch_bounds__(kThreads, 3) dense_kernel(DenseMatrix w, Rows 
 
   float acc[kTokenTiles][4] = {};
 #pragma unroll 4
-  for (int k = warp * kDenseStep; k < w.inputs; k += kWarps * kDenseStep) {
+  for (int k = warp * kDenseStep; k < w.inputs; k += kSkinnyWarps * kDenseStep) {
     const int at = k + 8 * quad;
     const bool inside = at < w.inputs;  // inputs are a multiple of 8
     const uint4 none = make_uint4(0, 0, 0, 0);
@@ -161,7 +126,7 @@ struct Turn {  // one tile of inputs
 };
 
 template <int kIndex, int kTokenTiles>
-__global__ void __launch_bounds__(kThreads, 3)
+__global__ void __launch_bounds__(kSkinnyThreads, 3)
     quantised_kernel(QuantisedMatrix w, Rows x, const float* sums, MatmulOut out) {
   SLUICE_DYNAMIC_SHARED(float, room);
   constexpr QuantisedLayout kLayout = kLayouts[kIndex];
@@ -177,7 +142,7 @@ __global__ void __launch_bounds__(kThreads, 3)
   const std::byte* const panel = w.tiles + static_cast<int64_t>(blockIdx.x) * tiles * kLayout.tile_bytes();
 
   float acc[kTokenTiles][4] = {};
-  for (int t = warp; t < tiles; t += kWarps) {
+  for (int t = warp; t < tiles; t += kSkinnyWarps) {
     Turn<kIndex, kTokenTiles>{
         panel + static_cast<int64_t>(t) * kLayout.tile_bytes(),
         tokens,
@@ -203,19 +168,12 @@ __global__ void group_sums_kernel(Rows x, int group, float* sums) {
   sums[static_cast<int64_t>(blockIdx.x) * groups + g] = sum;
 }
 
-Grid grid_of(int outputs, int tokens, int token_tiles, Stream stream) {
-  const int tokens_per_block = token_tiles * kTokensPerTile;
-  return {dim3(static_cast<unsigned>((outputs + kTileOutputs - 1) / kTileOutputs),
-               static_cast<unsigned>((tokens + tokens_per_block - 1) / tokens_per_block)),
-          dim3(kThreads), sizeof(float) * kWarps * tokens_per_block * kTileOutputs, stream};
-}
-
 }  // namespace
 
 void matmul_skinny(const DenseMatrix& w, Rows x, const MatmulOut& out, Stream stream) {
   const int token_tiles = x.rows <= kTokensPerTile ? 1 : 2;
   launch(token_tiles == 1 ? dense_kernel<1> : dense_kernel<2>,
-         grid_of(w.outputs, x.rows, token_tiles, stream), w, x, out);
+         skinny_grid(w.outputs, x.rows, token_tiles, stream), w, x, out);
 }
 
 void matmul_skinny(const QuantisedMatrix& w, Rows x, float* sums, const MatmulOut& out, Stream stream) {
@@ -228,7 +186,7 @@ void matmul_skinny(const QuantisedMatrix& w, Rows x, float* sums, const MatmulOu
            read, l.group, sums);
   }
   const int token_tiles = x.rows <= kTokensPerTile ? 1 : 2;
-  const Grid grid = grid_of(w.outputs, x.rows, token_tiles, stream);
+  const Grid grid = skinny_grid(w.outputs, x.rows, token_tiles, stream);
   with_layout(l, [&]<int kIndex>() {
     launch(token_tiles == 1 ? quantised_kernel<kIndex, 1> : quantised_kernel<kIndex, 2>, grid, w, x, sums,
            out);
