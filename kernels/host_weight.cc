@@ -1,11 +1,52 @@
 #include "kernels/host_weight.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <string>
 
 #include "kernels/quant_blocks.h"
 
 namespace sluice {
+
+namespace {
+
+Status read_fully(const FileBytes& file, int64_t offset, std::byte* to, size_t bytes) {
+  while (bytes > 0) {
+    const ssize_t count = ::pread(file.descriptor, to, bytes, offset);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      return Error{ErrorCode::kIo,
+                   "'" + std::string(file.path) + "' cannot be read: " + std::strerror(errno) + ".", ""};
+    }
+    if (count == 0) {
+      return Error{ErrorCode::kCorrupt, "'" + std::string(file.path) + "' became shorter while it was read.",
+                   ""};
+    }
+    to += count;
+    offset += count;
+    bytes -= static_cast<size_t>(count);
+  }
+  return {};
+}
+
+}  // namespace
+
+Status copy_rows(const HostWeight& weight, int64_t first, int64_t count, std::byte* to) {
+  const size_t row_bytes = weight.row_bytes();
+  const bool neighbours = weight.stored_columns == 0 || weight.stored_columns == weight.columns;
+  const size_t piece = neighbours ? row_bytes * static_cast<size_t>(count) : row_bytes;
+  for (int64_t row = first; row < first + count; row += neighbours ? count : 1, to += piece) {
+    const std::byte* const from = weight.row(row);
+    if (weight.file.descriptor >= 0)
+      SLUICE_TRY(read_fully(weight.file, weight.file.offset + (from - weight.bytes), to, piece));
+    else
+      std::memcpy(to, from, piece);
+  }
+  return {};
+}
 
 void dequantize_row(const HostWeight& weight, int64_t row, float* out) {
   if (weight.format != WeightFormat::kF8)

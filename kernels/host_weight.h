@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/check.h"
@@ -28,6 +29,13 @@ struct WeightScales {
   }
 };
 
+// Where bytes of a file's mapping can also be read from: a file that stays open as long as the mapping.
+struct FileBytes {
+  int descriptor = -1;  // -1: from memory alone
+  int64_t offset = 0;
+  std::string_view path;
+};
+
 // A matrix [rows = outputs, columns = inputs] as it lies in a model file, row after row, blocks along the
 // columns; or a part of one, whose rows are further apart than they are long.
 struct HostWeight {
@@ -38,6 +46,7 @@ struct HostWeight {
   int64_t stored_columns = 0;  // from one row's first weight to the next one's; 0: `columns`
 
   WeightScales scales;  // kF8 only
+  FileBytes file;       // of the first weight
 
   // Where the columns were sorted (GPTQ's desc_act): column c multiplies input input_order[c] of an
   // activation. Empty: they were not. A permutation of [0, columns).
@@ -54,7 +63,7 @@ struct HostWeight {
   HostWeight row_slice(int64_t first, int64_t count) const {
     SLUICE_CHECK_LE(first + count, rows);
     HostWeight slice = *this;
-    slice.bytes = row(first);
+    slice.move_to(row(first));
     slice.rows = count;
     slice.scales.first_row += first;
     return slice;
@@ -67,7 +76,7 @@ struct HostWeight {
     SLUICE_CHECK_EQ(count % facts_of(format).block_weights, 0);
     SLUICE_CHECK(input_order.empty());
     HostWeight slice = *this;
-    slice.bytes = bytes + bytes_of_columns(first);
+    slice.move_to(bytes + bytes_of_columns(first));
     slice.columns = count;
     slice.stored_columns = stored_columns > 0 ? stored_columns : columns;
     slice.scales.first_column += first;
@@ -75,11 +84,19 @@ struct HostWeight {
   }
 
  private:
+  void move_to(const std::byte* first) {
+    file.offset += first - bytes;
+    bytes = first;
+  }
   size_t bytes_of_columns(int64_t count) const {
     const auto f = facts_of(format);
     return static_cast<size_t>(count / f.block_weights) * f.block_bytes;
   }
 };
+
+// Rows [first, first + count) as they lie, one behind the other, read from the file where there is one: that
+// maps no pages. kIo and kCorrupt name the file.
+Status copy_rows(const HostWeight& weight, int64_t first, int64_t count, std::byte* to);
 
 // One row as f32, in the weight's own order of columns.
 void dequantize_row(const HostWeight& weight, int64_t row, float* out);

@@ -187,6 +187,7 @@ Result<ModelFiles> open_hugging_face_directory(const std::string& path) {
                 read_if_there(directory / "tokenizer.json", kMaxTokenizerBytes));
   SLUICE_ASSIGN(const Quantisation quantisation,
                 parse_quantisation(texts.config, (directory / "config.json").string()));
+  files.quantised_by = quantisation.method;
   SLUICE_ASSIGN(auto tensors, open_safetensors(path));
   if (quantisation.scheme == WeightScheme::kPlain)
     files.tensors = std::move(tensors);

@@ -33,7 +33,7 @@ Status read_group(const JsonFields& fields, int64_t absent, Quantisation& q) {
 }
 
 Result<Quantisation> read_awq(const JsonFields& fields) {
-  Quantisation q{.scheme = WeightScheme::kAwq};
+  Quantisation q{.method = "awq", .scheme = WeightScheme::kAwq};
   SLUICE_TRY(check_bits(fields, fields.find("w_bit") != nullptr ? "w_bit" : "bits", 4));
   SLUICE_TRY(read_group(fields, 128, q));
   SLUICE_ASSIGN(const auto version, fields.text("version"));
@@ -48,7 +48,7 @@ Result<Quantisation> read_awq(const JsonFields& fields) {
 }
 
 Result<Quantisation> read_gptq(const JsonFields& fields) {
-  Quantisation q{.scheme = WeightScheme::kGptq};
+  Quantisation q{.method = "gptq", .scheme = WeightScheme::kGptq};
   SLUICE_TRY(check_bits(fields, "bits", 4));
   SLUICE_TRY(read_group(fields, -1, q));
   SLUICE_ASSIGN(const auto symmetric, fields.boolean("sym"));
@@ -82,7 +82,7 @@ Result<Quantisation> read_compressed(const JsonFields& fields) {
   SLUICE_ASSIGN(const auto type, weights.text("type"));
   SLUICE_ASSIGN(const auto bits, weights.integer("num_bits"));
   SLUICE_ASSIGN(const auto symmetric, weights.boolean("symmetric"));
-  Quantisation q;
+  Quantisation q{.method = "compressed-tensors"};
   if (format == "pack-quantized" && type.value_or("int") == "int") {
     q.scheme = WeightScheme::kPacked;
     q.symmetric = symmetric.value_or(true);
@@ -107,7 +107,7 @@ Result<Quantisation> read_compressed(const JsonFields& fields) {
 }
 
 Result<Quantisation> read_f8(const JsonFields& fields) {
-  Quantisation q{.scheme = WeightScheme::kF8};
+  Quantisation q{.method = "fp8", .scheme = WeightScheme::kF8};
   SLUICE_ASSIGN(const auto kind, fields.text("fmt"));
   if (kind.value_or("e4m3") != "e4m3")
     return unsupported(fields.file(),

@@ -20,6 +20,7 @@ enum class WeightScheme : uint8_t {
 };
 
 struct Quantisation {
+  std::string method;  // as the file names it
   WeightScheme scheme = WeightScheme::kPlain;
   int64_t group = 0;                          // 4 bits: so many inputs share a scale; 0: all
   bool symmetric = false;                     // 4 bits: all zeros are 8

@@ -89,6 +89,7 @@ Result<HostWeight> f8_matrix(const SafetensorsTensors& tensors, const Quantisati
   SLUICE_ASSIGN(auto scales, flat_values(*stored, file));
   auto owner = std::make_shared<const std::vector<float>>(std::move(scales));
   weight.scales.values = owner->data();
+  weight.file = tensors.file_of(values->bytes);
   weight.owner = std::move(owner);
   return weight;
 }

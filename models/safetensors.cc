@@ -113,7 +113,9 @@ class SafetensorsSource : public SafetensorsTensors {
   bool has(std::string_view name) const override { return find_tensor(tensors_, name) != nullptr; }
   Result<HostWeight> matrix(std::string_view name, int64_t rows, int64_t columns) const override {
     SLUICE_ASSIGN(const auto* tensor, stored(name));
-    return as_matrix(*tensor, rows, columns, directory_);
+    SLUICE_ASSIGN(HostWeight weight, as_matrix(*tensor, rows, columns, directory_));
+    weight.file = file_of(tensor->bytes);
+    return weight;
   }
   Result<std::vector<float>> vector(std::string_view name, int64_t length) const override {
     SLUICE_ASSIGN(const auto* tensor, stored(name));
@@ -157,6 +159,14 @@ class SafetensorsSource : public SafetensorsTensors {
     }
     SLUICE_TRY(check_unchanged(tensor->bytes));
     return tensor;
+  }
+
+  FileBytes file_of(std::span<const std::byte> piece) const override {
+    for (const auto& mapping : mappings_) {
+      if (lies_in(piece, mapping))
+        return {mapping.descriptor(), piece.data() - mapping.bytes().data(), mapping.path()};
+    }
+    return {};
   }
 
  private:

@@ -48,6 +48,8 @@ class SafetensorsTensors : public TensorSource {
   // Of this type (I32 or F8_E4M3) and shape, with all its bytes there; kCorrupt otherwise.
   virtual Result<const PackedTensor*> packed(std::string_view name, std::string_view type, int64_t rows,
                                              int64_t columns) const = 0;
+  // Of a tensor's bytes.
+  virtual FileBytes file_of(std::span<const std::byte> bytes) const = 0;
 };
 
 // One file's bytes; they must outlive the result. `file` names it in messages.

@@ -55,6 +55,7 @@ class CudaBackend final : public Backend {
         device_(std::move(device)),
         library_(std::move(library)),
         stream_(make_stream()),
+        upload_(stream_),
         stage_(moves_, stream_),
         sampler_(moves_, stream_),
         graphs_(moves_, stream_),
@@ -115,13 +116,14 @@ class CudaBackend final : public Backend {
   }
   Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) override {
     here();
-    return load_device_weight(parts, stream_);
+    return load_device_weight(parts, upload_);
   }
 
   // ---- a step ----
 
   const StepBatch& stage(const StepBatch& batch) override {
     here();
+    upload_.release();  // everything is loaded
     host_ = batch;
     planned_ = false;
     return stage_.stage(batch, 0, sampler_.latest_ids());
@@ -341,6 +343,7 @@ class CudaBackend final : public Backend {
   const DeviceProperties device_;
   const std::unique_ptr<DenseLibrary> library_;  // null: our own kernels multiply
   const Stream stream_;
+  WeightUpload upload_;
 
   MemoryMoves moves_;
   StepStage stage_;

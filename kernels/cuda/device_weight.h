@@ -10,6 +10,7 @@
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/matmul_fp8.h"
+#include "kernels/cuda/weight_upload.h"
 
 namespace sluice::cuda {
 
@@ -27,17 +28,18 @@ class DeviceWeight final : public Weight {
   size_t bytes() const override { return bytes_; }
   const std::vector<Part>& parts() const { return parts_; }
   // On the device: column c multiplies input input_order()[c]. Null: input c.
-  const int32_t* input_order() const { return input_order_.as<const int32_t>(); }
+  const int32_t* input_order() const { return input_order_; }
 
  private:
-  friend Result<std::unique_ptr<Weight>> load_device_weight(std::span<const HostWeight> parts, Stream stream);
+  friend Result<std::unique_ptr<Weight>> load_device_weight(std::span<const HostWeight> parts,
+                                                            WeightUpload& upload);
   std::vector<Part> parts_;
   std::vector<DeviceMemory> memory_;
-  DeviceMemory input_order_;
+  const int32_t* input_order_ = nullptr;
   size_t bytes_ = 0;
 };
 
 // kCorrupt for shapes that cannot be, kUnsupported for rows that the kernels do not take, kOutOfMemory.
-Result<std::unique_ptr<Weight>> load_device_weight(std::span<const HostWeight> parts, Stream stream);
+Result<std::unique_ptr<Weight>> load_device_weight(std::span<const HostWeight> parts, WeightUpload& upload);
 
 }  // namespace sluice::cuda

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/quant_blocks.h"
+#include "models/model_files.h"
+#include "models/online_quantisation.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
 
@@ -201,6 +203,45 @@ TEST(QuantisedTensors, f8_scales_must_fit_the_weight) {
   EXPECT_EQ(error_of({2, 4}, {.scheme = WeightScheme::kF8, .block_rows = 4, .block_columns = 4}), "");
   EXPECT_NE(error_of({2, 4}, {.scheme = WeightScheme::kF8, .block_rows = 4, .block_columns = 8}), "");
   EXPECT_NE(error_of({8}, plain, 12).find("multiples of 8"), std::string::npos);
+}
+
+// A tiny model's matrices at 8 bits: nothing but the layers' is touched, and nothing is off by more than half
+// a step of E4M3.
+TEST(Quantisation, fp8_rounds_the_layers_of_plain_models_while_they_are_loaded) {
+  const TempFolder folder;
+  TinyShape shape;
+  shape.format = WeightFormat::kBF16;
+  write_tiny_directory(shape, folder.path());
+  const auto plain = std::move(*open_model_files(folder.path()));
+  auto files = std::move(*open_model_files(folder.path()));
+  ASSERT_TRUE(quantise_as("fp8", files).ok());
+  EXPECT_EQ(files.tensors->matrix("model.embed_tokens.weight", kTinyVocabulary, 64)->format,
+            WeightFormat::kBF16);
+  const std::string name = "model.layers.1.mlp.down_proj.weight";
+  const auto was = *plain.tensors->matrix(name, 64, 128), is = *files.tensors->matrix(name, 64, 128);
+  ASSERT_EQ(is.format, WeightFormat::kF8);
+  std::vector<float> want(128), got(128);
+  for (int64_t r = 0; r < 64; ++r) {
+    dequantize_row(was, r, want.data());
+    dequantize_row(is, r, got.data());
+    float largest = 0;
+    for (const float w : want) largest = std::max(largest, std::fabs(w));
+    for (size_t c = 0; c < 128; ++c) {
+      ASSERT_LE(std::fabs(got[c] - want[c]), std::fabs(want[c]) / 16 + largest / 448 * 0x1p-10F)
+          << "row " << r << " column " << c;
+    }
+  }
+  auto again = std::move(*open_model_files(folder.path()));
+  EXPECT_TRUE(quantise_as("", again).ok());
+  EXPECT_EQ(again.tensors->matrix(name, 64, 128)->format, WeightFormat::kBF16);
+  const auto refused = quantise_as("awq", again);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("not quantised"), std::string::npos);
+  auto awq = std::move(*open_model_files("tests/golden/quantised/awq"));
+  EXPECT_TRUE(quantise_as("awq", awq).ok());
+  EXPECT_FALSE(quantise_as("fp8", awq).ok());
+  auto f8 = std::move(*open_model_files("tests/golden/quantised/f8_rows"));
+  EXPECT_TRUE(quantise_as("compressed-tensors", f8).ok());
 }
 
 }  // namespace
