@@ -65,8 +65,11 @@ std::unique_ptr<TensorSource> round_to_f8(std::unique_ptr<TensorSource> tensors)
 }
 
 Status quantise_as(const std::string& method, ModelFiles& files) {
-  if (method.empty() || method == "auto" || method == files.quantised_by) return {};
-  if (method == "fp8" && files.quantised_by.empty()) {
+  constexpr std::string_view kKernel = "_marlin";  // vLLM's words for kernels of its own
+  const std::string scheme =
+      method.ends_with(kKernel) ? method.substr(0, method.size() - kKernel.size()) : method;
+  if (scheme.empty() || scheme == "auto" || scheme == files.quantised_by) return {};
+  if (scheme == "fp8" && files.quantised_by.empty()) {
     files.tensors = round_to_f8(std::move(files.tensors));
     return {};
   }

@@ -246,6 +246,8 @@ void add_model_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
          "--quantization,-q", o.quantization,
          "fp8 rounds a bf16 model's layers to 8 bits at load: half the memory. Other names (awq, gptq, "
          "compressed-tensors, gguf) must be how the model is quantised already. Default: as it is.")
+      ->check(CLI::IsMember(
+          {"auto", "awq", "awq_marlin", "compressed-tensors", "fp8", "gguf", "gptq", "gptq_marlin"}))
       ->group(group);
   app.add_option("--revision", o.revision, "Branch, tag or commit of a model from the Hub. Default: main.")
       ->group(group);

@@ -239,6 +239,7 @@ TEST(Quantisation, fp8_rounds_the_layers_of_plain_models_while_they_are_loaded) 
   EXPECT_NE(refused.error().message.find("not quantised"), std::string::npos);
   auto awq = std::move(*open_model_files("tests/golden/quantised/awq"));
   EXPECT_TRUE(quantise_as("awq", awq).ok());
+  EXPECT_TRUE(quantise_as("awq_marlin", awq).ok());
   EXPECT_FALSE(quantise_as("fp8", awq).ok());
   auto f8 = std::move(*open_model_files("tests/golden/quantised/f8_rows"));
   EXPECT_TRUE(quantise_as("compressed-tensors", f8).ok());
