@@ -68,8 +68,10 @@ struct Int4 {
     const int64_t input = order.empty() ? column : order[static_cast<size_t>(column)];
     switch (scheme) {
       case WeightScheme::kAwq:
-        for (int64_t o = 0; o < count; ++o)
-          q[o] = word_at(*values, input, (first + o) / 8) >> awq_shift(first + o) & 15U;
+        for (int64_t o = 0; o < count; o += 8) {  // outputs are a multiple of 8
+          const uint32_t word = word_at(*values, input, (first + o) / 8);
+          for (int64_t i = 0; i < 8; ++i) q[o + i] = word >> awq_shift(i) & 15U;
+        }
         return;
       case WeightScheme::kPacked:
         for (int64_t o = 0; o < count; ++o)

@@ -42,6 +42,13 @@ void store_value(const QuantisedLayout& layout, std::byte* tile, Place at, uint3
   }
 }
 
+// Four values of 4 bits from input `input` on, a multiple of four: all are one lane's.
+void store_four(std::byte* tile, int output, int input, const uint32_t (&stored)[4]) {
+  const Place at = place_of(output, input);
+  or_word(tile, 4 * at.lane + at.step,
+          (stored[0] | stored[1] << 16 | stored[2] << 8 | stored[3] << 24) << (4 * at.pair));
+}
+
 // What brings the decoded integers (quant_blocks.h) to stored ones: some come around zero.
 int stored_shift(WeightFormat format) {
   switch (format) {
@@ -129,8 +136,11 @@ void pack_rows(const HostWeight& weight, int64_t first, int64_t last, PackedTile
         shift = static_cast<int>(zero);
         if (layout.has_zeros) tile[layout.zeros_at() + place] = zero;
       }
-      for (int i = 0; i < 16; ++i)
-        store_value(layout, tile, place_of(output, from + i), static_cast<uint32_t>(run.q[i] + shift));
+      const auto stored = [&](int i) { return static_cast<uint32_t>(run.q[i] + shift); };
+      for (int i = 0; i < 16 && layout.bits == 4; i += 4)
+        store_four(tile, output, from + i, {stored(i), stored(i + 1), stored(i + 2), stored(i + 3)});
+      for (int i = 0; i < 16 && layout.bits != 4; ++i)
+        store_value(layout, tile, place_of(output, from + i), stored(i));
       std::byte* const scales = tile + layout.scales_at();
       const uint16_t scale = f32_to_f16(run.scale / row_scale), minimum = f32_to_f16(run.offset / row_scale);
       if (layout.has_minimum) {
