@@ -19,7 +19,7 @@ namespace sluice::cpu {
 // above. A run is 32 inputs, or 16 (two runs per group, for the K formats with 16-wide scales). weight =
 // scale * (stored - zero_point) (+ minimum); zero_point is 8 for nibbles, 128 for bytes, 0 with minima. Dense
 // panels: f32 and f16 [inputs][16]; bf16 [inputs / 2][16][2]. f8: for each
-// 128 inputs 16 f32 scales, times 256, then bytes, byte 64 z + 4 c + b holding input 4 z + b of column c.
+// 128 inputs 16 f32 scales, times 256, then bytes, byte 32 z + 2 c + b holding input 2 z + b of column c.
 enum class PanelFormat : uint8_t {
   kNibble,
   kNibbleMin,

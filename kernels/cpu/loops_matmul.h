@@ -222,28 +222,18 @@ struct DensePanel {
   static constexpr int kTileRows = kDenseTileRows, kTilePanels = kDenseTilePanels;
 };
 
-// Panels of E4M3 with a scale for each 128 inputs, decoded as they pass: an E4M3 number's bits, moved, are an
-// f16 of 1/256 of its size, which the conversion to f32 takes as it is, small ones too.
+// Panels of E4M3 with a scale for each 128 inputs, decoded as they pass.
 struct F8Panel {
-  template <int kByte>  // of each lane's four
-  static inline F weights(I four) {
-    const I halves = kByte < 2 ? four : i_shift_right<16>(four);
-    if constexpr (kByte % 2 == 0)
-      return half_low_to_f(
-          i_add(i_shift_left<8>(i_and(halves, i_set(0x80))), i_shift_left<7>(i_and(halves, i_set(0x7f)))));
-    return half_low_to_f(i_add(i_and(halves, i_set(0x8000)), i_shift_right<1>(i_and(halves, i_set(0x7f00)))));
-  }
-
-  template <int kByte, int R, int P>
+  template <bool kSecond, int R, int P>
   static inline void input(const MatmulArgs& a, const uint8_t* panel, const uint8_t* x, const F (&scale)[P],
                            F (&sum)[R][P]) {
     F w[P];
 #pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) w[p] = f_mul(weights<kByte>(i_load(panel + p * a.panel_bytes)), scale[p]);
+    for (int p = 0; p < P; ++p) w[p] = f_mul(f8_load<kSecond>(panel + p * a.panel_bytes), scale[p]);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       float value;
-      __builtin_memcpy(&value, x + r * a.x_stride + 4 * kByte, 4);
+      __builtin_memcpy(&value, x + r * a.x_stride + (kSecond ? 4 : 0), 4);
       const F values = f_set(value);
 #pragma GCC unroll 8
       for (int p = 0; p < P; ++p) sum[r][p] = f_fma(w[p], values, sum[r][p]);
@@ -266,16 +256,16 @@ struct F8Panel {
       for (int p = 0; p < P; ++p) scale[p] = i_as_f(i_load(panel + p * a.panel_bytes));
       panel += 64;
       const int64_t end = group + kF8ScaleInputs < a.inputs ? group + kF8ScaleInputs : a.inputs;
-      for (int64_t k = group; k < end; k += 4, panel += 64, x += 16) {
-        input<0, R, P>(a, panel, x, scale, sum);
-        input<1, R, P>(a, panel, x, scale, sum);
-        input<2, R, P>(a, panel, x, scale, sum);
-        input<3, R, P>(a, panel, x, scale, sum);
+#pragma GCC unroll 4
+      for (int64_t k = group; k < end; k += 2, panel += 32, x += 8) {
+        input<false, R, P>(a, panel, x, scale, sum);
+        input<true, R, P>(a, panel, x, scale, sum);
       }
     }
     QuantPanel<true, true, 32>::template store<R, P>(a, sum, first_row, first_column);
   }
-  static constexpr int kTileRows = kDenseTileRows, kTilePanels = kDenseTilePanels;
+  // Wide, so that one row's chains of sums do not wait for each other.
+  static constexpr int kTileRows = kRegisters == 32 ? 5 : 2, kTilePanels = kRegisters == 32 ? 4 : 2;
 };
 
 template <class Panel, int R, int P>

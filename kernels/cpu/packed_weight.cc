@@ -126,7 +126,7 @@ int64_t f8_scales_at(int64_t input) {
   return input / kF8ScaleInputs * (64 + kF8ScaleInputs * kPanelColumns);
 }
 int64_t f8_value_at(int64_t input, int lane) {
-  return f8_scales_at(input) + 64 + input % kF8ScaleInputs / 4 * 64 + 4 * lane + input % 4;
+  return f8_scales_at(input) + 64 + input % kF8ScaleInputs / 2 * 32 + 2 * lane + input % 2;
 }
 
 void pack_f8_row(const HostWeight& part, int64_t row, uint8_t* panel, int lane) {
