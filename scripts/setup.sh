@@ -146,7 +146,7 @@ install_distribution_packages() {
     [ -n "$wanted" ] ||
       fail "Sluice needs Boost 1.81 or newer, and $system has none. Unpack one to /usr/local/include/boost."
     missing+=("$wanted")
-    reasons+="  $(printf '%-20s %s' "$wanted" "network: Boost.Asio and Boost.Beast")"$'\n'
+    reasons+="  $(printf '%-20s %s' "$wanted" "network: Boost.Asio")"$'\n'
   fi
   if [ -n "$no_rust" ]; then
     wanted=$(choose_rust)

@@ -8,10 +8,12 @@
 // set an entry belongs to depends on a secret, so nobody outside can crowd one.
 #pragma once
 
+#include <emmintrin.h>
+
 #include <bit>
 #include <cstdint>
-#include <cstring>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "base/check.h"
@@ -44,15 +46,19 @@ class AssociativeTable {
     return nullptr;
   }
 
-  // Fetches what find() reads first, for one who asks soon.
-  void prefetch(uint64_t hash) const { __builtin_prefetch(&sets_[place_of(hash).set]); }
-
-  // The same for the entry, when prefetch() has had its time.
-  void prefetch_entry(uint64_t hash) const {
-    const Place place = place_of(hash);
-    const uint64_t ways = matches(sets_[place.set], place.tag);
-    if (ways != 0) {
-      __builtin_prefetch(&entries_[place.set * kWays + static_cast<uint64_t>(std::countr_zero(ways))]);
+  // find() of many at once: what each waits for overlaps. `found` is as long as `hashes`.
+  void find_all(std::span<const uint64_t> hashes, std::span<Entry*> found) {
+    for (const uint64_t hash : hashes) __builtin_prefetch(&sets_[place_of(hash).set]);
+    for (size_t i = 0; i < hashes.size(); ++i) {
+      const Place place = place_of(hashes[i]);
+      const uint64_t ways = matches(sets_[place.set], place.tag);
+      found[i] =
+          ways == 0 ? nullptr : &entries_[place.set * kWays + static_cast<uint64_t>(std::countr_zero(ways))];
+      if (found[i] != nullptr) __builtin_prefetch(found[i]);
+    }
+    for (size_t i = 0; i < hashes.size(); ++i) {
+      // Seldom another's tag is the same and comes first.
+      if (found[i] != nullptr && found[i]->hash != hashes[i]) found[i] = find(hashes[i]);
     }
   }
 
@@ -130,18 +136,15 @@ class AssociativeTable {
     return {set, static_cast<uint8_t>(tag == 0 ? 1 : tag)};
   }
 
-  // Bit i: place i has this tag. Exact: no borrow runs from one byte into the next.
+  // Bit i: place i has this tag.
   static uint64_t matches(const Set& set, uint8_t tag) {
     uint64_t ways = 0;
-    for (int i = 0; i < kWays; i += 8) {
-      uint64_t word;
-      std::memcpy(&word, set.tags + i, sizeof word);
-      word ^= 0x0101010101010101ULL * tag;
-      const uint64_t low7 = (word & 0x7f7f7f7f7f7f7f7fULL) + 0x7f7f7f7f7f7f7f7fULL;
-      const uint64_t zero = ~(low7 | word | 0x7f7f7f7f7f7f7f7fULL) >> 7;  // bit 0 of each byte that was equal
-      ways |= ((zero * 0x0102040810204080ULL) >> 56) << i;
+    const __m128i wanted = _mm_set1_epi8(static_cast<char>(tag));
+    for (int i = 0; i < 64; i += 16) {  // the last eight are no tags
+      const __m128i tags = _mm_load_si128(reinterpret_cast<const __m128i*>(&set) + i / 16);
+      ways |= static_cast<uint64_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(tags, wanted))) << i;
     }
-    return ways;
+    return ways & ((uint64_t{1} << kWays) - 1);
   }
 
   const uint64_t secret_;

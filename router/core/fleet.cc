@@ -18,6 +18,11 @@ const char* name_of(Knowledge knowledge) {
   return kNames[static_cast<size_t>(knowledge)];
 }
 
+bool serves(const Replica& replica, const std::string& model) {
+  const auto& models = replica.spec.models;
+  return model.empty() || models.empty() || std::ranges::find(models, model) != models.end();
+}
+
 Seconds Replica::wait_seconds(const PrefillRate& speed, Seconds now) const {
   const Seconds foreign = speed.token_seconds * static_cast<double>(foreign_prefill_tokens);
   if (prefilling == 0) return foreign;

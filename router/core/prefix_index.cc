@@ -311,25 +311,43 @@ void PrefixIndex::place(HolderId id, uint64_t hash, uint64_t parent, Tick when) 
   *record.holder = static_cast<HolderId>(id + 1);
 }
 
-bool PrefixIndex::add_holders_of(uint64_t hash, HolderSet& set) {
-  Entry* entry = table_.find(hash);
-  if (entry == nullptr) return false;
-  table_.touch(entry);
-  visit_records(*entry, [&](Tick placed, HolderId id) {
+void PrefixIndex::add_holders_of(std::span<const uint64_t> hashes, std::span<Answer> answers) {
+  std::array<Entry*, kMaxAsked> found;
+  SLUICE_CHECK(hashes.size() <= kMaxAsked && hashes.size() == answers.size());
+  table_.find_all(hashes, found);
+  for (size_t i = 0; i < hashes.size(); ++i) {
+    if (found[i] == nullptr || found[i]->more == 0) continue;
+    if (const Crowd* crowd = crowd_of(*found[i])) {
+      for (size_t at = 0; at < sizeof(Crowd); at += 64) {
+        __builtin_prefetch(reinterpret_cast<const char*>(crowd) + at);
+      }
+    } else {
+      __builtin_prefetch(&nodes_[found[i]->more]);
+    }
+  }
+  for (size_t i = 0; i < hashes.size(); ++i) {
+    if (found[i] == nullptr) continue;
+    table_.touch(found[i]);
+    answers[i].known = true;
+    add_holders(*found[i], answers[i].holders);
+  }
+}
+
+void PrefixIndex::add_holders(Entry& entry, HolderSet& set) {
+  visit_records(entry, [&](Tick placed, HolderId id) {
     if (counts(id, placed)) set.set(id - 1U);
     return false;
   });
-  if (const Crowd* crowd = crowd_of(*entry)) {
-    set |= crowd->exact & alive_;
-    for (int generation = 0; generation < 2; ++generation) {
-      if (crowd->latest[generation] == 0) continue;
-      const HolderSet& placed = crowd->placed[generation];
-      for (size_t h = placed._Find_first(); h < kMaxHolders; h = placed._Find_next(h)) {
-        if (believed(*crowd, static_cast<HolderId>(h))) set.set(h);
-      }
+  const Crowd* crowd = crowd_of(entry);
+  if (crowd == nullptr) return;
+  set |= crowd->exact & alive_;
+  for (int generation = 0; generation < 2; ++generation) {
+    if (crowd->latest[generation] == 0) continue;
+    const HolderSet& placed = crowd->placed[generation];
+    for (size_t h = placed._Find_first(); h < kMaxHolders; h = placed._Find_next(h)) {
+      if (believed(*crowd, static_cast<HolderId>(h))) set.set(h);
     }
   }
-  return true;
 }
 
 bool PrefixIndex::holds(HolderId holder, uint64_t hash) {

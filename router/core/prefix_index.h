@@ -16,6 +16,7 @@
 #include <bitset>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "router/core/associative_table.h"
@@ -66,14 +67,17 @@ class PrefixIndex {
   // What was placed before `horizon` is believed no more.
   void set_horizon(HolderId holder, Tick horizon) { holders_[holder].horizon = horizon; }
 
-  // Adds the holders of `hash` to `set`; false when the hash is unknown. Counts as use of the entry.
-  bool add_holders_of(uint64_t hash, HolderSet& set);
+  // Adds the holders of hashes[i] to holders[i]; known[i] is set where the hash is known. Counts as use of
+  // the entries. What the answers wait for overlaps: many cost little more than one. At most kMaxAsked.
+  static constexpr size_t kMaxAsked = 40;
+  struct Answer {
+    HolderSet holders;
+    bool known = false;
+  };
+  void add_holders_of(std::span<const uint64_t> hashes, std::span<Answer> answers);
   bool holds(HolderId holder, uint64_t hash);
   std::optional<uint64_t> parent_of(uint64_t hash);
   void touch(uint64_t hash);
-  // Fetch what a question about `hash` reads, in two steps: many at once cost little more than one.
-  void prefetch(uint64_t hash) const { table_.prefetch(hash); }
-  void prefetch_entry(uint64_t hash) const { table_.prefetch_entry(hash); }
 
   // Exact records the holder has now.
   uint64_t reported_blocks(HolderId holder) const { return holders_[holder].blocks; }
@@ -124,6 +128,7 @@ class PrefixIndex {
     const Holder& holder = holders_[id_plus_1 - 1U];
     return holder.alive && (placed == kExact || placed >= holder.horizon);
   }
+  void add_holders(Entry& entry, HolderSet& set);
   Entry* find_or_insert(uint64_t hash, uint64_t parent);
   Record find_record(Entry& entry, HolderId holder);
   Record free_record(Entry& entry);

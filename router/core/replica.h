@@ -94,6 +94,8 @@ struct Replica {
   double kv_usage() const;
 };
 
+bool serves(const Replica& replica, const std::string& model);
+
 // Its rate as far as we may believe it: what was seen seldom or long ago is drawn to the fleet's mean. Else a
 // replica that looked slow once would get nothing, and so never look better.
 PrefillRate believed_rate(const Replica& replica, const PrefillRate& mean, Seconds now);

@@ -39,6 +39,7 @@ void RouterCore::arrive(RequestSketch sketch, Seconds now) {
   hedge_budget_.earn(now);
   Group& group = group_of(request.sketch.model);
   ++group.requests;
+  group.arrived_prefill += group.missing * request.prompt_tokens * fleet_.mean_rate().token_seconds;
   if (requests_.size() > options_.max_in_flight) {
     return reject(request, Ending::kFull, 503, "The router has too many requests in flight; try again later.",
                   now);
@@ -298,6 +299,32 @@ double RouterCore::random_unit() {
 }
 
 // --- looking in ---
+
+ModelLoad RouterCore::load_of(const std::string& model, Seconds now) const {
+  ModelLoad load;
+  const auto at = groups_.find(model);
+  if (at != groups_.end()) {
+    const Group& group = *at->second;
+    load.requests = static_cast<double>(group.requests);
+    load.queued = load.uncomputed = static_cast<double>(group.queue.size());
+    load.queued_tokens = static_cast<double>(group.queue.tokens());
+    load.backlog = load.queued_tokens * group.missing * fleet_.mean_rate().token_seconds;
+    load.arrived_prefill = group.arrived_prefill;
+  }
+  for (const auto& replica : fleet_.replicas()) {
+    if (replica->state == ReplicaState::kGone || !serves(*replica, model)) continue;
+    ++load.replicas[static_cast<size_t>(replica->state)];
+    load.uncomputed += replica->prefilling;
+    load.backlog += replica->wait_seconds(now);
+    load.running_tokens += static_cast<double>(replica->context_tokens);
+    if (replica->state != ReplicaState::kReady) continue;
+    load.kv_in_use += replica->kv_usage();
+    load.max_running += replica->spec.max_running;
+  }
+  const int ready = load.replicas[static_cast<size_t>(ReplicaState::kReady)];
+  if (ready > 0) load.max_running /= ready;
+  return load;
+}
 
 const Decision* RouterCore::explain(RequestId id) const {
   const auto at = requests_.find(id);

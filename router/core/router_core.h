@@ -38,6 +38,7 @@
 #include "router/core/fleet.h"
 #include "router/core/knowledge.h"
 #include "router/core/kv_event.h"
+#include "router/core/model_load.h"
 #include "router/core/policy.h"
 #include "router/core/prefix_match.h"
 #include "router/core/prompt_chain.h"
@@ -137,6 +138,8 @@ class RouterCore {
   ReplicaId add_replica(ReplicaSpec spec, Seconds now);
   // Gets nothing new; what is in flight goes on.
   void drain_replica(ReplicaId id, Seconds now);
+  // Takes that back: it is as ready as its health checks say, and what is known of it still holds.
+  void restore_replica(ReplicaId id, Seconds now);
   // It left discovery. What is in flight goes on until it ends or breaks.
   void remove_replica(ReplicaId id, Seconds now);
   void set_weight(ReplicaId id, double weight);
@@ -175,6 +178,7 @@ class RouterCore {
   uint64_t queued_tokens() const { return queued_tokens_; }
   size_t live() const { return requests_.size(); }
   double tokens_per_byte() const { return tokens_per_byte_; }
+  ModelLoad load_of(const std::string& model, Seconds now) const;
   // Of a live request that asked for it.
   const Decision* explain(RequestId id) const;
   // What would be decided for this sketch now, without acting.

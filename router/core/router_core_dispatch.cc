@@ -11,11 +11,6 @@ namespace {
 
 constexpr int kRingPoints = 256;
 
-bool serves(const Replica& replica, const std::string& model) {
-  return model.empty() || replica.spec.models.empty() ||
-         std::ranges::find(replica.spec.models, model) != replica.spec.models.end();
-}
-
 }  // namespace
 
 RouterCore::Group& RouterCore::group_of(const std::string& model) {
@@ -203,6 +198,11 @@ void RouterCore::dispatch(Request& request, Replica& replica, const Candidate& c
   request.tries.push_back(std::move(attempt));
   ++stats_.dispatches;
   stats_.prompt_tokens += request.prompt_tokens;
+  if (request.attempts == 1) {
+    const double uncached = request.prompt_tokens - candidate.cached_tokens;
+    double& missing = group_of(request.sketch.model).missing;
+    missing += 0.05 * (uncached / std::max(request.prompt_tokens, 1U) - missing);
+  }
   request.hedge_at = kNever;
   if (!is_hedge && request.sketch.hedgeable && options_.hedge_factor > 0 && !request.streaming) {
     request.hedge_at = now + std::max(options_.min_hedge_delay, options_.hedge_factor * estimate);

@@ -35,6 +35,13 @@ void RouterCore::drain_replica(ReplicaId id, Seconds now) {
     set_state(*replica, ReplicaState::kDraining, now);
 }
 
+void RouterCore::restore_replica(ReplicaId id, Seconds now) {
+  now_ = now;
+  Replica* replica = fleet_.find(id);
+  if (replica == nullptr || replica->state != ReplicaState::kDraining) return;
+  set_state(*replica, replica->health.healthy() ? ReplicaState::kReady : ReplicaState::kUnhealthy, now);
+}
+
 void RouterCore::remove_replica(ReplicaId id, Seconds now) {
   now_ = now;
   Replica* replica = fleet_.find(id);

@@ -60,7 +60,9 @@ struct RouterCore::Group {
   std::vector<uint64_t> name_hashes;
   HashRing ring;
   AdmissionQueue queue;
-  size_t requests = 0;  // alive
+  size_t requests = 0;          // alive
+  double missing = 1;           // share of prompts that was not cached, lately
+  Seconds arrived_prefill = 0;  // of all prompts that ever came, at the rates and with the caches of then
   // Prompts not computed, mean over replicas and, with a fading memory, over time: what comes suddenly counts
   // at once and is forgotten slowly.
   double waiting_long = 0, waiting_short = 0;

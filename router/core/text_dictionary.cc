@@ -1,8 +1,10 @@
 #include "router/core/text_dictionary.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/check.h"
+#include "router/core/prefix_index.h"
 #include "router/core/prompt_chain.h"
 
 namespace sluice::router {
@@ -13,6 +15,16 @@ std::optional<TextDictionary::Meaning> TextDictionary::find(uint64_t chunk) {
   const Entry* entry = table_.find(chunk);
   if (entry == nullptr || entry->tokens == 0) return std::nullopt;
   return Meaning{entry->block, entry->tokens};
+}
+
+void TextDictionary::find_all(std::span<const uint64_t> chunks, std::span<Meaning> meanings) {
+  std::array<Entry*, PrefixIndex::kMaxAsked> found;
+  SLUICE_CHECK(chunks.size() <= found.size() && chunks.size() == meanings.size());
+  table_.find_all(chunks, found);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const bool known = found[i] != nullptr && found[i]->tokens > 0;
+    meanings[i] = known ? Meaning{found[i]->block, found[i]->tokens} : Meaning{};
+  }
 }
 
 void TextDictionary::touch(uint64_t chunk) {

@@ -27,6 +27,8 @@ class TextDictionary {
     uint32_t tokens = 0;  // up to the end of that block
   };
   std::optional<Meaning> find(uint64_t chunk);
+  // Of many at once, at most PrefixIndex::kMaxAsked; meanings[i].tokens is 0 where chunks[i] is not known.
+  void find_all(std::span<const uint64_t> chunks, std::span<Meaning> meanings);
   void touch(uint64_t chunk);
 
   struct Lesson {

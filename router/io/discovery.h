@@ -10,15 +10,24 @@
 
 namespace sluice::router {
 
+// The pod behind a replica, where Kubernetes told of it.
+struct PodName {
+  std::string space, name;  // its namespace
+  bool operator==(const PodName&) const = default;
+};
+
 // One replica as a source sees it. `name` is unique and stable over restarts (a URL, a pod's name); equal
 // names of different sources are one replica, whose last word counts.
 struct FoundReplica {
   std::string name;
-  std::string url;                  // http://host:port, perhaps with a path before the API's
+  std::string url;                  // http[s]://host:port, perhaps with a path before the API's
   double weight = 1;                // share of the traffic against its fellows, > 0
   std::vector<std::string> models;  // served names; empty: ask it
   int max_running = 0;              // requests it runs at once; 0: --max-replica-requests
   bool draining = false;            // it shall get nothing new
+  bool pending = false;             // it is on its way, and not to be asked for anything yet
+  std::string server_name;          // what its certificate is for; empty: the URL's host
+  PodName pod;                      // empty: none that we know of
 
   bool operator==(const FoundReplica&) const = default;
 };
@@ -40,6 +49,10 @@ class Discovery {
   virtual void tick() {}
   // Somebody asks to look again now (SIGHUP).
   virtual void refresh() {}
+  // For people: which source this is, as in "dns llm.example".
+  virtual std::string name() const = 0;
+  // Why it cannot tell anything new now, in a sentence or part of one; empty: it can.
+  virtual std::string_view trouble() const { return {}; }
 };
 
 // "http://10.0.0.1:8000,weight=2,max-running=64,model=llama,name=a": a URL and, after commas, what is known

@@ -17,7 +17,7 @@ constexpr size_t kMaxResponses = 100'000;
 }  // namespace
 
 Dispatcher::Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog& access_log)
-    : io_(io), options_(options), access_log_(access_log), core_(options.core) {
+    : io_(io), options_(options), access_log_(access_log), core_(options.core), demand_(options.demand) {
   std::random_device device;
   random_ = (uint64_t{device()} << 32) | device();
 }
@@ -69,9 +69,20 @@ void Dispatcher::tick() {
     dropped_.clear();
     access_log_.flush();
   }
+  if (demand_.is_due(at)) look_at_demand(at);
   io_.run_after(kTick, [this, alive = alive_] {
     if (*alive) tick();
   });
+}
+
+void Dispatcher::look_at_demand(Seconds at) {
+  std::map<std::string, Seconds> oldest;
+  for (const auto& [id, journey] : journeys_) {
+    if (!journey->is_held()) continue;
+    const auto [since, is_new] = oldest.try_emplace(journey->model(), journey->arrived());
+    since->second = std::min(since->second, journey->arrived());
+  }
+  demand_.make(core_, oldest, at);
 }
 
 // --- actions ---
@@ -201,14 +212,25 @@ void Dispatcher::parted(ReplicaId id) {
 }
 
 void Dispatcher::found(const FoundReplica& replica) {
+  if (!links_.contains(replica.name)) demand_.coming(replica.name, replica.models, replica.pending, now());
+  if (replica.pending && !links_.contains(replica.name)) return;
   const auto at = links_.find(replica.name);
-  if (at != links_.end() && at->second->found().url == replica.url) return at->second->change(replica);
+  const auto same_line = [&](const FoundReplica& known) {
+    return known.url == replica.url && known.server_name == replica.server_name;
+  };
+  if (at != links_.end() && same_line(at->second->found())) return at->second->change(replica);
   if (at != links_.end()) links_.erase(at);  // another address is another line
+  // While those who leave are still there, their successors come: hence twice.
+  if (links_.size() >= 2 * options_.core.fleet.max_replicas) {
+    return log::warn("replica {}: passed over, there are {} already; raise --max-replicas",
+                     log::safe(replica.name), links_.size());
+  }
   log::info("replica {}: found at {}", log::safe(replica.name), log::safe(replica.url));
   links_.emplace(replica.name, std::make_unique<ReplicaLink>(*this, replica, options_.link));
 }
 
 void Dispatcher::lost(std::string_view name) {
+  demand_.gone(std::string(name));
   const auto at = links_.find(name);
   if (at == links_.end()) return;
   log::info("replica {}: left", log::safe(name));

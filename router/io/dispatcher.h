@@ -12,6 +12,7 @@
 
 #include "router/core/router_core.h"
 #include "router/io/access_log.h"
+#include "router/io/demand_board.h"
 #include "router/io/discovery.h"
 #include "router/io/histogram.h"
 #include "router/io/mirror.h"
@@ -27,10 +28,11 @@ struct DispatcherOptions {
   SketchOptions sketch;
   std::map<std::string, ShadowTraffic> shadows;  // by the model that answers
   size_t max_shadow_requests = 64;               // on their way at once; beyond it they are dropped
-  bool continues = true;                         // broken streams of ours go on elsewhere
-  Seconds comment_interval = 5;                  // to a client that is held
-  Seconds stall_timeout = 300;                   // without a byte of an answer that has begun
-  Seconds sick_stall_timeout = 2;                // the same where the replica's health checks fail as well
+  DemandBoardOptions demand;
+  bool continues = true;           // broken streams of ours go on elsewhere
+  Seconds comment_interval = 5;    // to a client that is held
+  Seconds stall_timeout = 300;     // without a byte of an answer that has begun
+  Seconds sick_stall_timeout = 2;  // the same where the replica's health checks fail as well
 };
 
 class Dispatcher final : public LinkOwner, public DiscoverySink {
@@ -49,6 +51,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   const DispatcherOptions& options() const { return options_; }
   Counters& counters() { return counters_; }
   AccessLog& access_log() { return access_log_; }
+  DemandBoard& demand() { return demand_; }
   ReplicaLink* link_of(ReplicaId id);
   std::string name_of(ReplicaId id) const;
   RequestId enter(Journey& journey);
@@ -83,8 +86,10 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   // --- looking in ---
   const RouterCore& core_view() const { return core_; }
   const Counters& counters_view() const { return counters_; }
+  const DemandBoard& demand_view() const { return demand_; }
   const std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>>& links() const { return links_; }
   const std::unordered_map<RequestId, Journey*>& journeys() const { return journeys_; }
+  const std::vector<std::unique_ptr<Discovery>>& sources() const { return sources_; }
   size_t ready_replicas() const;
   bool has_ready(const std::string& model) const;
   uint64_t held_now() const;
@@ -92,6 +97,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
  private:
   void tick();
   void perform(const Action& action);
+  void look_at_demand(Seconds at);
   std::string default_model() const;
 
   struct TextHash {
@@ -104,6 +110,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   AccessLog& access_log_;
   RouterCore core_;
   Counters counters_;
+  DemandBoard demand_;
   std::vector<std::unique_ptr<Discovery>> sources_;
   std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>> links_;
   std::unordered_map<ReplicaId, ReplicaLink*> joined_;

@@ -128,14 +128,6 @@ void add_requests(Page& page, const Dispatcher& dispatcher) {
                  "Decisions in which the shadow policy chose the same.");
     page.counter("shadow_regret_seconds_total", stats.shadow_regret_seconds, "The shadow policy's regret.");
   }
-  page.gauge("queue_depth", static_cast<double>(core.queued()), "Requests that wait for a replica.");
-  page.gauge("queue_tokens", static_cast<double>(core.queued_tokens()), "Their prompt tokens, estimated.");
-  Seconds oldest = 0;
-  for (const auto& [id, journey] : dispatcher.journeys()) {
-    if (journey->is_held()) oldest = std::max(oldest, dispatcher.now() - journey->arrived());
-  }
-  page.gauge("queue_oldest_age_seconds", oldest, "Of the request that waits longest.");
-  page.gauge("inflight_requests", static_cast<double>(core.live()), "Queued and running.");
 }
 
 void add_shadows(Page& page, const Dispatcher& dispatcher) {
@@ -157,23 +149,76 @@ void add_shadows(Page& page, const Dispatcher& dispatcher) {
   for (const auto& [pair, counters] : shadows) page.histogram(counters.duration, labels(pair));
 }
 
+// What a scaler follows, of each model.
+void add_demand(Page& page, const Dispatcher& dispatcher) {
+  const DemandBoard& board = dispatcher.demand_view();
+  const auto each = [&](std::string_view name, std::string_view help, auto value) {
+    page.family(name, "gauge", help);
+    for (const auto& [model, told] : board.models()) {
+      page.sample(static_cast<double>(value(told)), "model=\"" + label(model) + "\"");
+    }
+  };
+  using Told = const ModelDemand&;
+  each("demand_replicas", "Replicas that the load asks for; not bounded by how many there are.",
+       [](Told t) { return t.demand.replicas; });
+  each("demand_raw", "The same before what is there and what loads was held against it.",
+       [](Told t) { return t.demand.raw; });
+  page.family("demand_term", "gauge", "What each term of the demand asks for; the greatest binds.");
+  for (const auto& [model, told] : board.models()) {
+    for (int i = 1; i < kDemandTerms; ++i) {
+      page.sample(told.demand.terms[static_cast<size_t>(i)],
+                  "model=\"" + label(model) + "\",term=\"" + name_of(static_cast<DemandTerm>(i)) + "\"");
+    }
+  }
+  page.family("demand_reason", "gauge", "1 for the term that binds.");
+  for (const auto& [model, told] : board.models()) {
+    for (int i = 0; i < kDemandTerms; ++i) {
+      const auto term = static_cast<DemandTerm>(i);
+      page.sample(told.demand.reason == term,
+                  "model=\"" + label(model) + "\",reason=\"" + name_of(term) + "\"");
+    }
+  }
+  each("demand_held", "1: fewer could not carry the load with room to spare.",
+       [](Told t) { return t.demand.held; });
+  each("demand_credit", "Replicas not asked for again, because others load.",
+       [](Told t) { return t.demand.credit; });
+  each("forecast_demand_replicas", "What the load to come asks for; 0 without --predict-traffic.",
+       [](Told t) { return t.forecast; });
+  each("forecast_acts", "1: the forecast has proved itself and may raise the demand.",
+       [](Told t) { return t.forecast_acts; });
+  each("queue_depth", "Requests that wait for a replica.", [](Told t) { return t.counts.queued; });
+  each("queue_tokens", "Their prompt tokens, estimated.", [](Told t) { return t.counts.queued_tokens; });
+  each("queue_oldest_age_seconds", "Of the request that waits longest.", [](Told t) { return t.oldest; });
+  each("inflight_requests", "Queued and running.", [](Told t) { return t.counts.requests; });
+  each("inflight_tokens", "Prompt tokens of what is at replicas.",
+       [](Told t) { return t.counts.running_tokens; });
+  each("backlog_seconds", "Prefill work of one replica that is not done yet, at measured rates.",
+       [](Told t) { return t.counts.backlog; });
+  each("offered_replicas", "Seconds of work, of one replica, that arrive in a second.",
+       [](Told t) { return t.load.offered; });
+  each("concurrency_per_replica", "Requests that one replica should run at once, as measured.",
+       [](Told t) { return t.load.knee; });
+  each("kv_in_use", "KV caches' worth of blocks that running requests hold.",
+       [](Told t) { return t.counts.kv_in_use; });
+  page.family("endpoints", "gauge", "Replicas by state; loading: seen, and believed to be on their way.");
+  for (const auto& [model, told] : board.models()) {
+    const std::string of = "model=\"" + label(model) + "\",state=\"";
+    page.sample(told.load.loading, of + "loading\"");
+    for (size_t i = 0; i < 4; ++i) {
+      page.sample(told.counts.replicas[i], of + name_of(static_cast<ReplicaState>(i)) + "\"");
+    }
+  }
+  page.gauge("cold_start_seconds", board.cold_starts().p90(),
+             "From a replica's first sight until it was ready, 0.9 quantile of the last 32.");
+}
+
 void add_replicas(Page& page, const Dispatcher& dispatcher) {
+  page.family("source_up", "gauge", "1 when a source of replicas can tell what is new.");
+  for (const auto& source : dispatcher.sources()) {
+    page.sample(source->trouble().empty() ? 1 : 0, "source=\"" + label(source->name()) + "\"");
+  }
   const auto& replicas = dispatcher.core_view().fleet().replicas();
   const Seconds now = dispatcher.now();
-  double tokens = 0, backlog = 0;
-  std::array<int, 5> states{};
-  for (const auto& replica : replicas) {
-    tokens += static_cast<double>(replica->context_tokens);
-    backlog += replica->wait_seconds(now);
-    ++states[static_cast<size_t>(replica->state)];
-  }
-  for (const auto& [name, link] : dispatcher.links()) states[0] += link->id() == kNoReplica ? 1 : 0;
-  page.gauge("inflight_tokens", tokens, "Prompt tokens of what is at replicas.");
-  page.gauge("backlog_seconds", backlog, "Prefill work at all replicas, each at its measured rate.");
-  page.family("endpoints", "gauge", "Replicas by state.");
-  for (size_t i = 0; i < 4; ++i) {
-    page.sample(states[i], std::string("state=\"") + name_of(static_cast<ReplicaState>(i)) + "\"");
-  }
   const auto each = [&](std::string_view name, std::string_view type, std::string_view help, auto value) {
     page.family(name, type, help);
     for (const auto& replica : replicas) {
@@ -232,6 +277,7 @@ std::string expose_metrics(const Dispatcher& dispatcher) {
   Page page;
   add_requests(page, dispatcher);
   add_shadows(page, dispatcher);
+  add_demand(page, dispatcher);
   add_replicas(page, dispatcher);
   add_knowledge(page, dispatcher);
   return page.take();

@@ -16,6 +16,7 @@ class Journey {
   virtual RequestId id() const = 0;
   // Its name in replicas' events is request().request_id.
   virtual const HttpRequest& request() const = 0;
+  virtual const std::string& model() const = 0;  // behind its alias
   virtual Seconds arrived() const = 0;
   virtual bool is_held() const = 0;
 

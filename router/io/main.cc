@@ -11,10 +11,10 @@
 #include <thread>
 
 #include "base/log.h"
+#include "router/io/metrics_api_door.h"
 #include "router/io/options.h"
 #include "router/io/routes.h"
 #include "router/io/static_discovery.h"
-#include "server/wire/error_body.h"
 
 namespace sluice::router {
 namespace {
@@ -24,6 +24,11 @@ void raise_descriptor_limit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::string from_environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
 }
 
 int complain(const Error& error) {
@@ -41,6 +46,19 @@ auto on(IoThread& io, Task task) {
   return done.get();
 }
 
+std::vector<std::unique_ptr<Discovery>> sources_of(const RouteOptions& options, IoThread& io) {
+  std::vector<std::unique_ptr<Discovery>> sources;
+  if (!options.sources.replicas.empty()) sources.push_back(make_replica_list(options.sources.replicas));
+  if (!options.sources.replicas_file.empty())
+    sources.push_back(make_replica_file(options.sources.replicas_file));
+  for (const FoundReplica& each : options.sources.dns_patterns) {
+    sources.push_back(make_dns_discovery(each, options.sources.dns));
+  }
+  if (options.sources.kubernetes)
+    sources.push_back(make_kubernetes_discovery(io, *options.sources.kubernetes));
+  return sources;
+}
+
 void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int timeout_s) {
   on(io, [&] { dispatcher.begin_drain(); });
   listener.begin_drain();
@@ -56,11 +74,9 @@ void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int timeout
 int route(RouteOptions options, const sigset_t& signals) {
   log::info("{}", describe(options));
   raise_descriptor_limit();
-  if (!options.tls.certfile.empty()) {
-    auto identity = TlsIdentity::load(options.tls);
-    if (!identity.ok()) return complain(identity.error());
-    options.listen.tls = std::move(identity).value();
-  }
+  auto door = Door::open(options.door);
+  if (!door.ok()) return complain(door.error());
+  (*door)->guard(options.listen);
   auto access_log = AccessLog::open(options.access_log);
   if (!access_log.ok()) return complain(access_log.error());
   std::random_device device;
@@ -68,17 +84,29 @@ int route(RouteOptions options, const sigset_t& signals) {
   options.dispatcher.core.seed = options.dispatcher.core.index.secret = options.dispatcher.sketch.secret =
       secret;
 
-  std::vector<std::unique_ptr<Discovery>> sources;
-  if (!options.replicas.empty()) sources.push_back(make_replica_list(options.replicas));
-  if (!options.replicas_file.empty()) sources.push_back(make_replica_file(options.replicas_file));
+  auto trust = TlsTrust::load(options.sources.trust);
+  if (!trust.ok()) return complain(trust.error());
+  options.dispatcher.link.upstream.tls = std::move(trust).value();
+  if (!options.sources.trust.checks_server) log::warn("--replica-insecure: any certificate is believed");
+  if (options.sources.kubernetes && options.sources.kubernetes->api.scheme == "https") {
+    auto api_trust = TlsTrust::load({.authorities = {"--k8s-ca-file", options.sources.kubernetes_ca_file}});
+    if (!api_trust.ok()) return complain(api_trust.error());
+    options.sources.kubernetes->tls = std::move(api_trust).value();
+  }
 
   IoThreads threads(1);
   IoThread& io = threads.at(0);
   auto dispatcher = on(io, [&] { return std::make_unique<Dispatcher>(io, options.dispatcher, *access_log); });
-  options.listen.render_fault = fault_response;
   auto listener = Listener::start(options.listen, make_routes(*dispatcher), threads);
   if (!listener.ok()) return complain(listener.error());
-  const Status started = on(io, [&] { return dispatcher->start(std::move(sources)); });
+  std::unique_ptr<Listener> metrics_api;
+  if (options.metrics_api.port != 0) {
+    auto opened = open_metrics_api(options.metrics_api, *dispatcher, threads);
+    if (!opened.ok()) return complain(opened.error());
+    metrics_api = std::move(opened).value();
+    log::info("the Kubernetes metrics APIs are at port {}", metrics_api->port());
+  }
+  const Status started = on(io, [&] { return dispatcher->start(sources_of(options, io)); });
   int code = 0;
   if (started.ok()) {
     log::info("routing at {}://{}:{}", options.listen.tls ? "https" : "http", options.listen.host,
@@ -87,6 +115,7 @@ int route(RouteOptions options, const sigset_t& signals) {
       int which = 0;
       sigwait(&signals, &which);
       if (which != SIGHUP) break;
+      (*door)->reread();
       io.post([&] {
         dispatcher->refresh_sources();
         access_log->reopen();
@@ -99,6 +128,7 @@ int route(RouteOptions options, const sigset_t& signals) {
   } else {
     code = complain(started.error());
   }
+  metrics_api.reset();
   listener->reset();
   on(io, [&] { dispatcher.reset(); });
   log::info("stopped");
@@ -111,8 +141,12 @@ int route(RouteOptions options, const sigset_t& signals) {
 int main(int argc, char** argv) {
   using namespace sluice;
   using namespace sluice::router;
-  const char* key = std::getenv("SLUICE_REPLICA_API_KEY");
-  ParsedRouteOptions parsed = parse_route_options(argc, argv, {key == nullptr ? "" : key});
+  RouteEnvironment environment;
+  environment.replica_api_key = from_environment("SLUICE_REPLICA_API_KEY");
+  environment.api_key = from_environment("SLUICE_API_KEY");
+  environment.sources.kubernetes_host = from_environment("KUBERNETES_SERVICE_HOST");
+  environment.sources.kubernetes_port = from_environment("KUBERNETES_SERVICE_PORT");
+  ParsedRouteOptions parsed = parse_route_options(argc, argv, environment);
   if (!parsed.options) {
     std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
     return parsed.exit_code;

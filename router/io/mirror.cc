@@ -46,8 +46,7 @@ void Mirror::dispatch(const Action& action) {
   replica_id_ = action.replica;
   auto body =
       std::make_shared<const std::string>(change_body(*copy_.body, copy_.scan, {.model = copy_.target}));
-  std::string head =
-      request_head(copy_.request, link->upstream().url().authority(), link->base_path(), body->size());
+  std::string head = request_head(copy_.request, link->destination(), body->size());
   call_ = link->upstream().send({std::move(head), std::move(body)}, *this);
 }
 

@@ -36,6 +36,7 @@ class Mirror final : public Journey, public UpstreamSink {
 
   RequestId id() const override { return id_; }
   const HttpRequest& request() const override { return copy_.request; }
+  const std::string& model() const override { return copy_.target; }
   Seconds arrived() const override { return arrived_; }
   bool is_held() const override { return false; }
 

@@ -5,45 +5,22 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "router/io/options_flags.h"
+
 namespace sluice::router {
 namespace {
 
 using std::chrono::milliseconds;
 
-void add_seconds(CLI::App& app, const std::string& flag, Seconds& time, const std::string& about,
-                 const std::string& group) {
-  app.add_option(flag, time, about)
-      ->type_name("SECONDS")
-      ->capture_default_str()
-      ->check(CLI::Range(0.001, 86400.0))
-      ->group(group);
-}
-
-template <class Bytes>
-void add_bytes(CLI::App& app, const std::string& flag, Bytes& bytes, const std::string& about,
-               const std::string& group) {
-  app.add_option(flag, bytes, about)
-      ->type_name("BYTES")
-      ->default_str(fmt::format("{}MiB", bytes >> 20))
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(uint64_t{1} << 16, uint64_t{1} << 42))
-      ->group(group);
-}
-
 struct RawOptions {
-  std::vector<std::string> replicas, aliases, shadows;
+  std::vector<std::string> aliases, shadows;
   std::string policy = "cost", shadow_policy;
+  RawSources sources;
   bool no_continuation = false;
+  double predict_seconds = 0;
 };
 
 void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
-  app.add_option("--replica", raw.replicas,
-                 "A replica: http://HOST:PORT[,weight=N][,max-running=N][,model=NAME][,name=NAME]. Repeat it "
-                 "for each.")
-      ->group("Replicas");
-  app.add_option("--replicas-file", o.replicas_file,
-                 "File with one replica a line, as --replica takes them; read anew when it changes.")
-      ->group("Replicas");
   app.add_option("--model-alias", raw.aliases,
                  "ALIAS=MODEL: requests for ALIAS go to MODEL; ALIAS=MODEL*9,NEW*1: by weight, and each "
                  "session stays with its own. Repeat it for each.")
@@ -166,27 +143,40 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
             "Server");
   add_bytes(app, "--max-buffered-body-bytes", o.listen.max_buffered_body_bytes,
             "All request bodies held at once; beyond it 503.", "Server");
-  app.add_option("--ssl-certfile", o.tls.certfile, "PEM file with the certificate: serve https.")
+  app.add_option(
+         "--api-key", o.door.api_keys,
+         "Key that clients send as 'Authorization: Bearer KEY'; several are allowed. Probes stay open; "
+         "replicas get SLUICE_REPLICA_API_KEY in its place. Default: none, and clients' keys go on "
+         "to replicas.")
+      ->expected(1, 64)
       ->group("Server");
-  app.add_option("--ssl-keyfile", o.tls.keyfile, "PEM file with its key.")->group("Server");
-  app.add_option("--ssl-ca-certs", o.tls.ca_certs, "PEM file with who signs clients' certificates.")
+  app.add_option("--api-key-file", o.door.api_key_file,
+                 "File with one such key a line; SIGHUP reads it again.")
       ->group("Server");
-  app.add_option("--ssl-cert-reqs", o.tls.cert_reqs, "Clients' certificates: 0 no, 1 checked, 2 required.")
+  app.add_option("--admin-api-key", o.door.admin_api_keys,
+                 "Key that opens everything, and without which /metrics and /router are closed. Default: "
+                 "clients' keys open them too.")
+      ->expected(1, 64)
+      ->group("Server");
+  app.add_option("--ssl-certfile", o.door.tls.certfile, "PEM file with the certificate: serve https.")
+      ->group("Server");
+  app.add_option("--ssl-keyfile", o.door.tls.keyfile, "PEM file with its key.")->group("Server");
+  app.add_option("--ssl-ca-certs", o.door.tls.ca_certs, "PEM file with who signs clients' certificates.")
+      ->group("Server");
+  app.add_option("--ssl-cert-reqs", o.door.tls.cert_reqs,
+                 "Clients' certificates: 0 no, 1 checked, 2 required.")
       ->capture_default_str()
       ->check(CLI::Range(0, 2))
       ->group("Server");
 }
 
 // An empty string when all is well.
-std::string finish(RouteOptions& o, const RawOptions& raw) {
-  for (const std::string& text : raw.replicas) {
-    auto replica = parse_replica(text);
-    if (!replica.ok()) return "--replica " + replica.error().message;
-    for (const FoundReplica& other : o.replicas) {
-      if (other.name == replica->name) return "--replica " + other.name + " is given twice.";
-    }
-    o.replicas.push_back(std::move(replica).value());
+std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironment& environment) {
+  if (std::string fault = finish(o.sources, raw.sources, environment.sources); !fault.empty()) return fault;
+  if (std::string fault = finish(o.dispatcher.demand, o.metrics_api, raw.predict_seconds); !fault.empty()) {
+    return fault;
   }
+  o.dispatcher.link.upstream.server_name = raw.sources.server_name;
   for (const std::string& text : raw.aliases) {
     auto alias = parse_model_alias(text);
     if (!alias.ok()) return "--model-alias " + alias.error().message;
@@ -212,9 +202,13 @@ std::string finish(RouteOptions& o, const RawOptions& raw) {
     o.dispatcher.core.shadow = o.dispatcher.core.policy;
     o.dispatcher.core.shadow->name = *shadow;
   }
-  if (o.replicas.empty() && o.replicas_file.empty()) {
-    return "No replica is given: --replica http://HOST:PORT, or --replicas-file FILE.";
+  if (!environment.api_key.empty()) o.door.api_keys.push_back(environment.api_key);
+  for (const auto* keys : {&o.door.api_keys, &o.door.admin_api_keys}) {
+    if (std::ranges::find(*keys, "") != keys->end()) {
+      return "An empty key was given; leave --api-key and --admin-api-key out to serve everybody.";
+    }
   }
+  o.dispatcher.link.replaces_keys = !o.door.api_keys.empty() || !o.door.api_key_file.empty();
   const auto lower = [](std::string& name) {
     std::ranges::transform(name, name.begin(),
                            [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
@@ -245,8 +239,12 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
   o.dispatcher.link.api_key = environment.replica_api_key;
   CLI::App app("Spreads requests over many servers, each where it finishes soonest (docs/router.md).",
                "sluice-route");
-  app.footer("SLUICE_REPLICA_API_KEY is the key that the router itself shows to replicas.");
+  app.footer(
+      "From the environment: SLUICE_API_KEY (as --api-key); SLUICE_REPLICA_API_KEY, the key that the "
+      "router itself shows to replicas.");
   add_flags(app, o, raw);
+  add_source_flags(app, o.sources, raw.sources);
+  add_scaling_flags(app, o.dispatcher.demand, o.metrics_api, raw.predict_seconds);
   ParsedRouteOptions parsed;
   try {
     app.parse(argc, argv);
@@ -258,7 +256,7 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
     parsed.exit_code = 2;
     return parsed;
   }
-  if (const std::string fault = finish(o, raw); !fault.empty()) {
+  if (const std::string fault = finish(o, raw, environment); !fault.empty()) {
     parsed.text = "error: " + fault + "\n";
     parsed.exit_code = 2;
     return parsed;
@@ -269,8 +267,8 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
 
 std::string describe(const RouteOptions& o) {
   const RouterCoreOptions& core = o.dispatcher.core;
-  return fmt::format("replicas {}{}, policy {}{}, index {} MiB, dictionary {} MiB", o.replicas.size(),
-                     o.replicas_file.empty() ? "" : " and " + o.replicas_file, name_of(core.policy.name),
+  return fmt::format("{}, policy {}{}, index {} MiB, dictionary {} MiB", describe(o.sources),
+                     name_of(core.policy.name),
                      core.shadow ? fmt::format(" (shadow {})", name_of(core.shadow->name)) : "",
                      core.index.budget_bytes >> 20, core.dictionary_bytes >> 20);
 }

@@ -6,25 +6,28 @@
 #include <string>
 #include <vector>
 
-#include "router/io/discovery.h"
 #include "router/io/dispatcher.h"
+#include "router/io/door.h"
+#include "router/io/options_scaling.h"
+#include "router/io/options_sources.h"
 #include "server/net/listener.h"
 
 namespace sluice::router {
 
 struct RouteOptions {
-  std::vector<FoundReplica> replicas;
-  std::string replicas_file;
+  SourceOptions sources;
   std::string access_log;  // "-": standard output; empty: none
   std::string log_level = "info";
   int shutdown_timeout_s = 30;
   DispatcherOptions dispatcher;
   ListenOptions listen;
-  TlsOptions tls;
+  DoorOptions door;
+  MetricsApiOptions metrics_api;
 };
 
 struct RouteEnvironment {
-  std::string replica_api_key;
+  std::string replica_api_key, api_key;
+  SourceEnvironment sources;
 };
 
 struct ParsedRouteOptions {

@@ -27,19 +27,24 @@ bool stays_behind(std::string_view name) {
   return std::ranges::find(kNames, name) != std::end(kNames);
 }
 
-std::string request_head(const HttpRequest& request, std::string_view authority, std::string_view base_path,
+std::string request_head(const HttpRequest& request, const Destination& destination,
                          std::optional<size_t> body_bytes) {
   std::string head;
   head.reserve(512);
-  head.append(request.method).append(" ").append(base_path).append(request.path);
+  head.append(request.method).append(" ").append(destination.base_path).append(request.path);
   if (!request.query.empty()) head.append("?").append(request.query);
   head.append(" HTTP/1.1\r\nHost: ")
-      .append(authority)
+      .append(destination.authority)
       .append("\r\nx-request-id: ")
       .append(request.request_id);
   // Streams are read on their way; whoever compresses them would hide them.
   head.append("\r\nAccept-Encoding: identity\r\n");
+  const bool other_key = destination.key.has_value();
+  if (other_key && !destination.key->empty()) {
+    head.append("Authorization: Bearer ").append(*destination.key).append("\r\n");
+  }
   for (const auto& [name, value] : request.headers) {
+    if (other_key && (name == "authorization" || name == "x-api-key")) continue;
     if (stays_behind(name) || std::ranges::find(kOurs, name) != std::end(kOurs)) continue;
     head.append(name).append(": ").append(value).append("\r\n");
   }

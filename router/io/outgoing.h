@@ -23,8 +23,15 @@ struct BodyChanges {
 };
 std::string change_body(std::string_view body, const BodyScan& scan, const BodyChanges& changes);
 
-// `authority` and `base_path` are the replica's; `body_bytes`: none for a request without a body.
-std::string request_head(const HttpRequest& request, std::string_view authority, std::string_view base_path,
+// Where a request goes: a replica's own part of its head.
+struct Destination {
+  std::string_view authority, base_path;
+  // None: the client's own key is passed on. Else this one stands in its place, or none where it is empty.
+  std::optional<std::string_view> key = std::nullopt;
+};
+
+// `body_bytes`: none for a request without a body.
+std::string request_head(const HttpRequest& request, const Destination& destination,
                          std::optional<size_t> body_bytes);
 
 // Whether a header belongs to one connection, or is written anew by whoever passes a message on

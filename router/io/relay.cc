@@ -97,6 +97,7 @@ class Relay::Try final : public UpstreamSink {
   void on_end() override {
     Relay& r = relay;
     const uint32_t tokens = static_cast<uint32_t>(std::min<uint64_t>(r.events_, 1U << 30));
+    if (is_stream && relayed) r.observe_answer(replica, tokens);
     r.dispatcher_.core().ended(r.id_, number, is_stream ? tokens : 0, r.dispatcher_.now());
     r.dispatcher_.settle();
     if (!relayed || r.done_) return;
@@ -161,6 +162,7 @@ void Relay::start() {
   if (!scan.previous_response.empty()) sketch.home = dispatcher_.home_of(scan.previous_response);
   const std::string* explain = request_.headers.find("x-sluice-explain");
   explains_ = sketch.explain = explain != nullptr && *explain == "1";
+  dispatcher_.demand().arrived(model_);
   sketch.id = id_ = dispatcher_.enter(*this);
   dispatcher_.core().arrive(std::move(sketch), arrived_);
   dispatcher_.settle();
@@ -201,8 +203,8 @@ void Relay::dispatch(const Action& action) {
   }
   auto attempt = std::make_unique<Try>(*this, action, *link);
   std::shared_ptr<const std::string> body = body_for(*link, action.resume);
-  std::string head = request_head(request_, link->upstream().url().authority(), link->base_path(),
-                                  body ? std::optional<size_t>(body->size()) : std::nullopt);
+  std::string head =
+      request_head(request_, link->destination(), body ? std::optional<size_t>(body->size()) : std::nullopt);
   attempt->call = link->upstream().send({std::move(head), std::move(body)}, *attempt);
   tries_.push_back(std::move(attempt));
 }
@@ -286,6 +288,16 @@ std::string Relay::error_event(const std::string& message, int status) const {
   return "data: " + body + "\n\n";
 }
 
+// What a stream tells of its replica's speed, where it did not go on from another one.
+void Relay::observe_answer(ReplicaId replica, uint32_t tokens) {
+  const auto& fleet = dispatcher_.core_view().fleet().replicas();
+  const auto at = std::ranges::find_if(fleet, [&](const auto& each) { return each->id == replica; });
+  if (at == fleet.end() || resumed_ || first_byte_at_ == kNever || tokens == 0) return;
+  const Seconds now = dispatcher_.now();
+  const Seconds step = (now - first_byte_at_) / std::max(tokens - 1, 1U);
+  dispatcher_.demand().answered(model_, (*at)->in_flight + (*at)->foreign_running, tokens, step, now);
+}
+
 // The attempt came to nothing; the core knows what now.
 void Relay::lose(Attempt number) {
   std::erase_if(tries_, [&](const auto& each) { return each->number == number; });
@@ -327,6 +339,7 @@ void Relay::pass(Try& attempt, std::string_view bytes) {
   if (first_byte_at_ == kNever) {
     first_byte_at_ = dispatcher_.now();
     dispatcher_.counters().first_byte.observe(first_byte_at_ - arrived_);
+    dispatcher_.demand().first_token(model_, first_byte_at_ - arrived_, first_byte_at_);
   }
   note_response(bytes, attempt.replica);
   if (!attempt.is_stream) return give(bytes);

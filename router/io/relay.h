@@ -47,10 +47,10 @@ class Relay final : public Responder, public Journey {
   void start();
 
   const Content& content() const { return content_; }
-  const std::string& model() const { return model_; }  // behind its alias
 
   RequestId id() const override { return id_; }  // 0: refused before the core saw it
   const HttpRequest& request() const override { return request_; }
+  const std::string& model() const override { return model_; }
   bool is_held() const override { return held_since_ < kNever; }
   Seconds arrived() const override { return arrived_; }
 
@@ -79,6 +79,7 @@ class Relay final : public Responder, public Journey {
   void finish();
   void stop_with_error(const std::string& message, int status);
   void lose(Attempt attempt);
+  void observe_answer(ReplicaId replica, uint32_t tokens);
   std::string error_event(const std::string& message, int status) const;
   void write_log();
 

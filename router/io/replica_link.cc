@@ -39,6 +39,12 @@ uint64_t label_number(std::string_view text, std::string_view series, std::strin
   return 0;
 }
 
+UpstreamOptions upstream_options(const LinkOptions& options, const FoundReplica& found) {
+  UpstreamOptions upstream = options.upstream;
+  if (upstream.server_name.empty()) upstream.server_name = found.server_name;
+  return upstream;
+}
+
 }  // namespace
 
 // One connection to /kv_events.
@@ -101,7 +107,8 @@ ReplicaLink::ReplicaLink(LinkOwner& owner, FoundReplica found, const LinkOptions
     : owner_(owner),
       found_(std::move(found)),
       options_(options),
-      upstream_(owner.io(), parse_url(found_.url).value(), options.upstream) {
+      upstream_(owner.io(), parse_url(found_.url).value(), upstream_options(options, found_)) {
+  authority_ = upstream_.url().authority();
   base_path_ = upstream_.url().target.substr(0, upstream_.url().target.find('?'));
   while (base_path_.ends_with('/')) base_path_.pop_back();
 }
@@ -110,14 +117,23 @@ ReplicaLink::~ReplicaLink() {
   part();
 }
 
+Destination ReplicaLink::destination() const {
+  Destination destination{authority_, base_path_};
+  if (options_.replaces_keys) destination.key = options_.api_key;
+  return destination;
+}
+
 void ReplicaLink::change(FoundReplica found) {
-  const bool rejoin = found.models != found_.models || found.max_running != found_.max_running ||
-                      (found_.draining && !found.draining);
+  const bool rejoin = found.models != found_.models || found.max_running != found_.max_running;
   found_ = std::move(found);
   if (id_ == kNoReplica) return;
   if (rejoin) return part();
   owner_.core().set_weight(id_, found_.weight);
-  if (found_.draining) owner_.core().drain_replica(id_, owner_.now());
+  if (found_.draining)
+    owner_.core().drain_replica(id_, owner_.now());
+  else
+    owner_.core().restore_replica(id_, owner_.now());
+  owner_.settle();
 }
 
 // --- health ---

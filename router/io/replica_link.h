@@ -14,6 +14,7 @@
 #include "router/io/discovery.h"
 #include "router/io/fetch.h"
 #include "router/io/kv_lines.h"
+#include "router/io/outgoing.h"
 #include "server/net/upstream.h"
 
 namespace sluice::router {
@@ -23,6 +24,8 @@ struct LinkOptions {
   Seconds health_timeout = 2;
   int max_running = 256;  // requests of one replica at once, where it names no other number
   std::string api_key;    // for what the router itself asks: models, metrics, events
+  // Clients' keys are the router's own affair: replicas get `api_key` in their place.
+  bool replaces_keys = false;
   UpstreamOptions upstream;
 };
 
@@ -61,7 +64,7 @@ class ReplicaLink {
   ReplicaId id() const { return id_; }  // kNoReplica: not joined
   const FoundReplica& found() const { return found_; }
   Upstream& upstream() { return upstream_; }
-  const std::string& base_path() const { return base_path_; }
+  Destination destination() const;  // lives as long as this
   bool is_ours() const { return streams_events_; }
   uint32_t block_tokens() const { return block_tokens_; }
   const std::vector<ServedModel>& models() const { return models_; }
@@ -90,7 +93,7 @@ class ReplicaLink {
   FoundReplica found_;
   const LinkOptions options_;
   Upstream upstream_;
-  std::string base_path_;
+  std::string authority_, base_path_;
   ReplicaId id_ = kNoReplica;
   std::vector<ServedModel> models_;
 

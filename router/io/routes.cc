@@ -180,7 +180,7 @@ void AskAll::next() {
     if (at == dispatcher_.links().end()) continue;
     Upstream& upstream = at->second->upstream();
     const bool has_body = request_.method != "GET" && request_.method != "DELETE";
-    std::string head = request_head(request_, upstream.url().authority(), at->second->base_path(),
+    std::string head = request_head(request_, at->second->destination(),
                                     has_body ? std::optional<size_t>(request_.body.size()) : std::nullopt);
     call_ = upstream.send({std::move(head), std::make_shared<const std::string>(request_.body)}, *this);
     return;
@@ -210,6 +210,13 @@ std::string replica_list(const Dispatcher& dispatcher) {
     append_json_string(out, name);
     out += R"(,"url":)";
     append_json_string(out, link->found().url);
+    if (const PodName& pod = link->found().pod; !pod.name.empty()) {
+      out += R"(,"pod":{"namespace":)";
+      append_json_string(out, pod.space);
+      out += R"(,"name":)";
+      append_json_string(out, pod.name);
+      out += '}';
+    }
     const auto& fleet = dispatcher.core_view().fleet().replicas();
     const auto at =
         std::ranges::find_if(fleet, [&](const auto& replica) { return replica->id == link->id(); });
@@ -238,6 +245,16 @@ std::string replica_list(const Dispatcher& dispatcher) {
       add("kv_usage", replica.kv_usage());
       add("requests", static_cast<double>(replica.requests));
       add("faults", static_cast<double>(replica.faults));
+    }
+    out += '}';
+  }
+  out += R"(],"sources":[)";
+  for (const auto& source : dispatcher.sources()) {
+    out += out.back() == '[' ? R"({"name":)" : R"(,{"name":)";
+    append_json_string(out, source->name());
+    if (!source->trouble().empty()) {
+      out += R"(,"trouble":)";
+      append_json_string(out, source->trouble());
     }
     out += '}';
   }
@@ -276,6 +293,21 @@ Routes make_routes(Dispatcher& dispatcher) {
     HttpResponse response = text(200, expose_metrics(dispatcher));
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";
     return response;
+  });
+  own("/autoscale/v1/models", Access::kOperators, [&dispatcher](const HttpRequest&) {
+    std::string out = R"({"models":[)";
+    for (const auto& [model, told] : dispatcher.demand_view().models()) {
+      if (out.back() != '[') out += ',';
+      out += demand_json(model, told, dispatcher.demand_view().cold_starts());
+    }
+    return json(out + "]}");
+  });
+  own("/autoscale/v1/models/{rest}", Access::kOperators, [&dispatcher](const HttpRequest& request) {
+    const DemandBoard& board = dispatcher.demand_view();
+    const auto at = board.models().find(request.path_rest);
+    if (at != board.models().end()) return json(demand_json(at->first, at->second, board.cold_starts()));
+    return error_response({ErrorCode::kNotFound,
+                           "No replica ever served a model of that name, and no --model names it.", "model"});
   });
   own("/v1/models", Access::kUsers,
       [&dispatcher](const HttpRequest&) { return json(model_list(dispatcher)); });

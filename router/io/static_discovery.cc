@@ -1,15 +1,13 @@
 #include "router/io/static_discovery.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <fstream>
-#include <map>
-#include <sstream>
 
 #include "base/log.h"
+#include "router/io/found_set.h"
+#include "server/net/file_stamp.h"
 #include "server/net/url.h"
 
 namespace sluice::router {
@@ -33,6 +31,7 @@ class ReplicaList final : public Discovery {
     for (const FoundReplica& replica : replicas_) sink.found(replica);
     return {};
   }
+  std::string name() const override { return "list"; }
 
  private:
   const std::vector<FoundReplica> replicas_;
@@ -44,43 +43,33 @@ class ReplicaFile final : public Discovery {
 
   Status start(DiscoverySink& sink) override {
     sink_ = &sink;
-    stamp_ = stamp();
+    stamp_ = FileStamp::of(path_);
     auto read = read_file();
     if (!read.ok()) return read.error();
-    apply(std::move(read).value());
+    found_.become(std::move(read).value(), *sink_);
     return {};
   }
   void tick() override {
     const auto now = std::chrono::steady_clock::now();
     if (now < look_at_) return;
     look_at_ = now + std::chrono::seconds(1);
-    if (stamp() != stamp_) refresh();
+    if (FileStamp::of(path_) != stamp_) refresh();
   }
   void refresh() override {
-    stamp_ = stamp();
+    stamp_ = FileStamp::of(path_);
     auto read = read_file();
-    if (!read.ok()) return log::warn("the replicas stay as they are: {}", read.error().message);
-    apply(std::move(read).value());
+    trouble_ = read.ok() ? "" : read.error().message;
+    if (!read.ok()) return log::warn("the replicas stay as they are: {}", trouble_);
+    found_.become(std::move(read).value(), *sink_);
   }
+  std::string name() const override { return "file " + path_; }
+  std::string_view trouble() const override { return trouble_; }
 
  private:
-  struct Stamp {
-    ino_t inode = 0;
-    off_t size = -1;
-    int64_t modified_ns = 0;
-    bool operator==(const Stamp&) const = default;
-  };
-  Stamp stamp() const {
-    struct stat found {};
-    if (::stat(path_.c_str(), &found) != 0) return {};
-    return {found.st_ino, found.st_size,
-            int64_t{found.st_mtim.tv_sec} * 1'000'000'000 + found.st_mtim.tv_nsec};
-  }
-
-  Result<std::map<std::string, FoundReplica>> read_file() const {
+  Result<FoundReplicas> read_file() const {
     std::ifstream file(path_, std::ios::binary);
     if (!file) return Error{ErrorCode::kIo, "Cannot read the file of --replicas-file, " + path_ + "."};
-    std::map<std::string, FoundReplica> replicas;
+    FoundReplicas replicas;
     std::string line;
     size_t bytes = 0;
     for (int number = 1; std::getline(file, line); ++number) {
@@ -102,21 +91,11 @@ class ReplicaFile final : public Discovery {
     return replicas;
   }
 
-  void apply(std::map<std::string, FoundReplica> replicas) {
-    for (const auto& [name, replica] : known_) {
-      if (!replicas.contains(name)) sink_->lost(name);
-    }
-    for (const auto& [name, replica] : replicas) {
-      const auto before = known_.find(name);
-      if (before == known_.end() || !(before->second == replica)) sink_->found(replica);
-    }
-    known_ = std::move(replicas);
-  }
-
   const std::string path_;
   DiscoverySink* sink_ = nullptr;
-  Stamp stamp_;
-  std::map<std::string, FoundReplica> known_;
+  FileStamp stamp_;
+  FoundSet found_;
+  std::string trouble_;
   std::chrono::steady_clock::time_point look_at_;
 };
 
@@ -134,9 +113,6 @@ Result<FoundReplica> parse_replica(std::string_view text) {
       first = false;
       const auto url = parse_url(part);
       if (!url.ok()) return invalid_argument("replica", "'" + whole + "': " + url.error().message);
-      if (url->scheme != "http") {
-        return invalid_argument("replica", "'" + whole + "': replicas are reached by http:// only.");
-      }
       replica.url = replica.name = std::string(part);
       continue;
     }

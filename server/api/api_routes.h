@@ -9,10 +9,10 @@
 #include "server/api/active_requests.h"
 #include "server/api/background_runs.h"
 #include "server/api/event_switch.h"
-#include "server/api/key_ring.h"
 #include "server/api/model_service.h"
 #include "server/api/work_pool.h"
 #include "server/metrics.h"
+#include "server/net/key_ring.h"
 #include "server/net/listener.h"
 
 namespace sluice {

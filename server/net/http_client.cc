@@ -1,38 +1,18 @@
 #include "server/net/http_client.h"
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/host_name_verification.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http/buffer_body.hpp>
-#include <boost/beast/http/empty_body.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/write.hpp>
-#include <boost/beast/ssl/ssl_stream.hpp>
+#include <future>
 #include <optional>
-#include <vector>
+
+#include "server/net/upstream.h"
 
 namespace sluice {
 
-namespace asio = boost::asio;
-namespace beast = boost::beast;
-namespace http = beast::http;
-using asio::ip::tcp;
-using boost::system::error_code;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
 namespace {
 
-constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
-constexpr size_t kPieceBytes = size_t{256} << 10;
-constexpr uint32_t kMaxHeadBytes = 64 << 10;
+constexpr milliseconds kLookInterval{200};
 
 std::string base64(std::string_view in) {
   static constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -65,199 +45,131 @@ bool goes_direct(const std::string& host, std::string_view no_proxy) {
   return false;
 }
 
-class OneExchange {
+// One question to an Upstream of its own, on a thread of its own, while the caller waits.
+class OneExchange final : public UpstreamSink {
  public:
   OneExchange(const ClientRequest& request, const HttpClientOptions& options)
       : request_(request), options_(options) {}
 
   Result<ClientResponse> run() {
-    const std::string& proxy_text =
-        request_.url.scheme == "https" ? options_.https_proxy : options_.http_proxy;
-    if (!proxy_text.empty() && !goes_direct(request_.url.host, options_.no_proxy)) {
-      Result<Url> proxy =
-          parse_url(proxy_text.find("://") == std::string::npos ? "http://" + proxy_text : proxy_text);
-      if (!proxy.ok()) return std::move(proxy).error();
-      proxy_ = std::move(proxy).value();
+    const bool is_secure = request_.url.scheme == "https";
+    UpstreamOptions upstream;
+    upstream.connect_timeout = options_.connect_timeout;
+    upstream.write_timeout = options_.stall_timeout;
+    upstream.max_idle = 0;
+    const std::string& proxy = is_secure ? options_.https_proxy : options_.http_proxy;
+    if (!proxy.empty() && !goes_direct(request_.url.host, options_.no_proxy)) {
+      SLUICE_ASSIGN(Url url, parse_url(proxy.find("://") == std::string::npos ? "http://" + proxy : proxy));
+      std::string credentials = url.user_info.empty() ? "" : "Basic " + base64(url.user_info);
+      upstream.proxy = UpstreamProxy{std::move(url), std::move(credentials)};
     }
-    if (request_.url.scheme == "https") SLUICE_TRY(set_up_tls());
-    Status outcome;
-    try {
-      asio::co_spawn(
-          loop_, [this, &outcome]() -> asio::awaitable<void> { outcome = co_await go(); }, asio::detached);
-      loop_.run();
-    } catch (const std::exception& error) {
-      return failed(error.what());
+    if (is_secure) {
+      SLUICE_ASSIGN(upstream.tls, TlsTrust::load({.authorities = {"Certificates in", options_.ca_file}}));
     }
+    SLUICE_ASSIGN(std::string head, head_of(upstream.proxy));
+    IoThread io(0);
+    std::optional<Upstream> there;
+    io.post([&] {
+      there.emplace(io, request_.url, std::move(upstream));
+      call_ = there->send({std::move(head), nullptr}, *this);
+      watch(io);
+    });
+    Status outcome = outcome_.get_future().get();
+    std::promise<void> left;
+    io.post([&] {
+      call_.reset();
+      there.reset();
+      left.set_value();
+    });
+    left.get_future().wait();
     if (!outcome.ok()) return std::move(outcome).error();
     return std::move(response_);
   }
 
  private:
-  Error failed(const std::string& why) const {
-    return Error{ErrorCode::kIo, "Fetching " + request_.url.without_query() + " failed: " + why + "."};
-  }
-  Error failed(const char* step, const error_code& error) const {
-    const bool late = error == beast::error::timeout;
-    return failed(std::string(step) + (late ? " took too long" : ": " + error.message()));
+  Error failed(std::string_view why) const {
+    return Error{ErrorCode::kIo,
+                 "Fetching " + request_.url.without_query() + " failed: " + std::string(why) + "."};
   }
 
-  Status set_up_tls() {
-    error_code error;
-    tls_.emplace(asio::ssl::context::tls_client);
-    tls_->set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1, error);
-    tls_->set_default_verify_paths(error);
-    if (!options_.ca_file.empty()) {
-      tls_->load_verify_file(options_.ca_file, error);
-      if (error)
-        return Error{ErrorCode::kIo,
-                     "Cannot read the certificates in " + options_.ca_file + ": " + error.message() + "."};
-    }
-    tls_->set_verify_mode(asio::ssl::verify_peer, error);
-    if (error) return failed("preparing TLS", error);
-    return {};
-  }
-
-  asio::awaitable<Status> go() {
-    beast::tcp_stream stream(loop_);
-    const Url& first = proxy_ ? *proxy_ : request_.url;
-    tcp::resolver resolver(loop_);
-    const std::string port = std::to_string(first.port);
-    auto [resolve_error, endpoints] = co_await resolver.async_resolve(first.host, port, kToken);
-    if (resolve_error) co_return failed("the host " + first.host + " was not found");
-    stream.expires_after(options_.connect_timeout);
-    auto [connect_error, endpoint] = co_await stream.async_connect(endpoints, kToken);
-    if (connect_error) co_return failed("connecting", connect_error);
-    if (request_.url.scheme == "http") {
-      Status status = co_await talk(stream);
-      co_return status;
-    }
-    if (proxy_) {
-      Status status = co_await open_tunnel(stream);
-      if (!status.ok()) co_return status;
-    }
-    beast::ssl_stream<beast::tcp_stream> secure(std::move(stream), *tls_);
-    const std::string& host = request_.url.host;
-    if (SSL_set_tlsext_host_name(secure.native_handle(), host.c_str()) != 1)
-      co_return failed("the host name is not usable with TLS");
-    secure.set_verify_callback(asio::ssl::host_name_verification(host));
-    beast::get_lowest_layer(secure).expires_after(options_.connect_timeout);
-    auto [handshake_error] = co_await secure.async_handshake(asio::ssl::stream_base::client, kToken);
-    if (handshake_error)
-      co_return failed("the TLS handshake (is the server's certificate valid?)", handshake_error);
-    Status status = co_await talk(secure);
-    co_return status;
-  }
-
-  std::string proxy_credentials() const {
-    if (!proxy_ || proxy_->user_info.empty()) return "";
-    return "Basic " + base64(proxy_->user_info);
-  }
-
-  asio::awaitable<Status> open_tunnel(beast::tcp_stream& stream) {
-    const std::string authority = request_.url.host + ":" + std::to_string(request_.url.port);
-    http::request<http::empty_body> connect(http::verb::connect, authority, 11);
-    connect.set(http::field::host, authority);
-    const std::string credentials = proxy_credentials();
-    if (!credentials.empty()) connect.set(http::field::proxy_authorization, credentials);
-    stream.expires_after(options_.connect_timeout);
-    auto [write_error, written] = co_await http::async_write(stream, connect, kToken);
-    if (write_error) co_return failed("asking the proxy", write_error);
-    http::response_parser<http::empty_body> parser;
-    parser.skip(true);
-    beast::flat_buffer buffer(kMaxHeadBytes);
-    auto [read_error, read] = co_await http::async_read_header(stream, buffer, parser, kToken);
-    if (read_error) co_return failed("asking the proxy", read_error);
-    if (parser.get().result_int() != 200) {
-      co_return failed("the proxy answered " + std::to_string(parser.get().result_int()));
-    }
-    co_return Status();
-  }
-
-  template <class Stream>
-  asio::awaitable<Status> talk(Stream& stream) {
-    const bool through_proxy = proxy_ && request_.url.scheme == "http";
-    const std::string target = through_proxy ? request_.url.text() : request_.url.target;
-    http::request<http::empty_body> message;
-    message.version(11);
-    message.method_string(request_.method);
-    message.target(target);
-    message.set(http::field::host, request_.url.authority());
-    message.set(http::field::user_agent, options_.user_agent);
-    message.set(http::field::accept_encoding, "identity");
-    message.set(http::field::connection, "close");
-    if (through_proxy && !proxy_credentials().empty())
-      message.set(http::field::proxy_authorization, proxy_credentials());
+  Result<std::string> head_of(const std::optional<UpstreamProxy>& proxy) const {
+    const bool whole_url = proxy && request_.url.scheme == "http";
+    std::string head =
+        request_.method + " " + (whole_url ? request_.url.text() : request_.url.target) + " HTTP/1.1\r\n";
+    const auto add = [&](std::string_view name, std::string_view value) {
+      head.append(name).append(": ").append(value).append("\r\n");
+    };
+    add("Host", request_.url.authority());
+    add("User-Agent", options_.user_agent);
+    add("Accept-Encoding", "identity");
+    add("Connection", "close");
+    if (whole_url && !proxy->credentials.empty()) add("Proxy-Authorization", proxy->credentials);
     for (const auto& [name, value] : request_.headers) {
       if (value.find_first_of("\r\n") != std::string::npos ||
           name.find_first_of("\r\n: ") != std::string::npos) {
-        co_return invalid_argument(name, "A header of the request contains a line break.");
+        return invalid_argument(name, "A header of the request contains a line break.");
       }
-      message.set(name, value);
+      add(name, value);
     }
-    beast::get_lowest_layer(stream).expires_after(options_.stall_timeout);
-    auto [write_error, written] = co_await http::async_write(stream, message, kToken);
-    if (write_error) co_return failed("sending the request", write_error);
+    return head + "\r\n";
+  }
 
-    http::response_parser<http::buffer_body> parser;
-    parser.body_limit(boost::none);
-    parser.header_limit(kMaxHeadBytes);
-    if (request_.method == "HEAD") parser.skip(true);
-    beast::flat_buffer buffer;
-    beast::get_lowest_layer(stream).expires_after(options_.stall_timeout);
-    auto [head_error, head_size] = co_await http::async_read_header(stream, buffer, parser, kToken);
-    if (head_error) co_return failed("waiting for the answer", head_error);
-    take_head(parser.get());
+  // --- on the I/O thread ---
+
+  void watch(IoThread& io) {
+    if (told_) return;
+    if (sent_ && steady_clock::now() - heard_at_ > options_.stall_timeout) {
+      return finish(failed(response_.status == 0 ? "waiting for the answer took too long"
+                                                 : "the body broke off: no more of it came for too long"));
+    }
+    io.run_after(kLookInterval, [this, &io] { watch(io); });
+  }
+
+  void on_sent() override {
+    sent_ = true;
+    heard_at_ = steady_clock::now();
+  }
+  void on_head(int status, HeaderList& headers) override {
+    response_.status = status;
+    for (const auto& [name, value] : headers) {
+      std::string& known = response_.headers[name];
+      known += (known.empty() ? "" : ", ") + value;
+    }
+    keeps_body_ = !request_.sink || status < 200 || status >= 300;
     if (request_.on_head) {
-      Status wanted = request_.on_head(response_);
-      if (!wanted.ok()) co_return wanted;
+      if (Status wanted = request_.on_head(response_); !wanted.ok()) return finish(std::move(wanted));
     }
-    Status status = co_await take_body(stream, buffer, parser);
-    co_return status;
+    heard_at_ = steady_clock::now();
   }
-
-  template <class Head>
-  void take_head(const Head& head) {
-    response_.status = static_cast<int>(head.result_int());
-    for (const auto& field : head) {
-      std::string name(field.name_string());
-      for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-      std::string& value = response_.headers[name];
-      if (!value.empty()) value += ", ";
-      value += std::string(field.value());
+  void on_piece(std::string_view bytes) override {
+    if (!keeps_body_) {
+      if (Status taken = request_.sink(bytes); !taken.ok()) return finish(std::move(taken));
+    } else if (static_cast<int64_t>(response_.body.size() + bytes.size()) > request_.max_body_bytes) {
+      return finish(
+          failed("the answer is larger than " + std::to_string(request_.max_body_bytes) + " bytes"));
+    } else {
+      response_.body.append(bytes);
     }
+    heard_at_ = steady_clock::now();
   }
+  void on_end() override { finish({}); }
+  void on_fault(std::string_view what) override { finish(failed(what)); }
 
-  template <class Stream, class Parser>
-  asio::awaitable<Status> take_body(Stream& stream, beast::flat_buffer& buffer, Parser& parser) {
-    const bool to_sink = request_.sink && response_.status >= 200 && response_.status < 300;
-    std::vector<char> piece(kPieceBytes);
-    while (!parser.is_done()) {
-      parser.get().body().data = piece.data();
-      parser.get().body().size = piece.size();
-      parser.get().body().more = true;
-      beast::get_lowest_layer(stream).expires_after(options_.stall_timeout);
-      auto [error, size] = co_await http::async_read(stream, buffer, parser, kToken);
-      if (error && error != http::error::need_buffer) co_return failed("the body broke off", error);
-      const std::string_view got(piece.data(), piece.size() - parser.get().body().size);
-      if (to_sink) {
-        Status status = request_.sink(got);
-        if (!status.ok()) co_return status;
-        continue;
-      }
-      if (static_cast<int64_t>(response_.body.size() + got.size()) > request_.max_body_bytes) {
-        co_return failed("the answer is larger than " + std::to_string(request_.max_body_bytes) + " bytes");
-      }
-      response_.body.append(got);
-    }
-    co_return Status();
+  void finish(Status outcome) {
+    if (std::exchange(told_, true)) return;
+    call_.reset();
+    outcome_.set_value(std::move(outcome));
   }
 
   const ClientRequest& request_;
   const HttpClientOptions& options_;
-  std::optional<Url> proxy_;
-  asio::io_context loop_{1};
-  std::optional<asio::ssl::context> tls_;
+  std::promise<Status> outcome_;
+  std::unique_ptr<UpstreamCall> call_;
   ClientResponse response_;
+  bool keeps_body_ = true;
+  bool sent_ = false;
+  bool told_ = false;
+  steady_clock::time_point heard_at_;
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 // One HTTP or HTTPS exchange with a server of the world: certificates verified, every wait bounded, through a
-// proxy when the options name one. Blocking; any thread, several at once. Knows nothing of redirects or
-// models.
+// proxy when the options name one. Blocking; any thread, several at once; what the request brings along is
+// called on another thread meanwhile. Knows nothing of redirects or models.
 #pragma once
 
 #include <chrono>
@@ -17,7 +17,7 @@ namespace sluice {
 struct HttpClientOptions {
   std::string http_proxy, https_proxy;  // URLs; empty: none
   std::string no_proxy;                 // host suffixes, comma-separated; "*": never use a proxy
-  std::string ca_file;                  // trusted beside the system's certificates; empty: only those
+  std::string ca_file;                  // trusted in place of the system's certificates; empty: those
   std::string user_agent = "sluice";
   std::chrono::milliseconds connect_timeout{15000};
   std::chrono::milliseconds stall_timeout{30000};  // without a byte from the server

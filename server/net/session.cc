@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "server/net/answer_head.h"
 #include "server/net/http_parser.h"
+#include "server/net/tls_stream.h"
 #include "server/net/transport.h"
 
 namespace sluice {
@@ -142,6 +143,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     const ListenOptions& options = shared_->options;
     auto greeting = Transport::Greeting::kReady;
     if (options.tls != nullptr) greeting = co_await transport_->greet(*options.tls, options.head_timeout);
+    if (transport_->tls() != nullptr) peer_name_ = transport_->tls()->peer_name();
     spawn(&Session::read_ahead);
     if (greeting == Transport::Greeting::kReady) {
       bool again = true;
@@ -214,6 +216,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     minor_version_ = request.minor_version;
     request_id_ = choose_request_id(request.headers);
     path_ = request.path;
+    request.peer_name = peer_name_;
     traceparent_ = choose_traceparent(request.headers);
     cross_origin_ = cross_origin_headers(options.cross_origin, request);
     close_after_ = !request.keep_alive || shared_->draining;
@@ -445,6 +448,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   const Route* route_ = nullptr;
   std::shared_ptr<Responder> responder_;
   std::string request_method_, request_id_, traceparent_, path_;
+  std::string peer_name_;  // of the client's certificate
   HeaderList cross_origin_;
   int minor_version_ = 1;
   steady_clock::time_point arrived_;

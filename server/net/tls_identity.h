@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "server/net/file_stamp.h"
 
 namespace sluice {
 
@@ -52,11 +53,6 @@ class TlsIdentity {
     void operator()(SSL_CTX* settings) const;
   };
   using Settings = std::unique_ptr<SSL_CTX, Freed>;
-  struct FileStamp {
-    uint64_t device = 0, inode = 0;
-    int64_t size = -1, modified_ns = 0;
-    bool operator==(const FileStamp&) const = default;
-  };
 
   explicit TlsIdentity(TlsOptions options) : options_(std::move(options)) {}
   static Result<Settings> read(const TlsOptions& options);

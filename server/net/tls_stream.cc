@@ -3,6 +3,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -58,7 +59,7 @@ void TlsStream::Freed::operator()(SSL* tls) const {
 
 TlsStream::~TlsStream() = default;
 
-std::unique_ptr<TlsStream> TlsStream::accept(SSL_CTX* settings, int descriptor) {
+std::unique_ptr<TlsStream> TlsStream::over(SSL_CTX* settings, int descriptor) {
   std::unique_ptr<TlsStream> stream(new TlsStream(SSL_new(settings)));
   BIO* socket = BIO_new(socket_method());
   if (stream->tls_ == nullptr || socket == nullptr) {
@@ -69,8 +70,28 @@ std::unique_ptr<TlsStream> TlsStream::accept(SSL_CTX* settings, int descriptor) 
   BIO_set_data(socket, reinterpret_cast<void*>(static_cast<intptr_t>(descriptor)));
   BIO_set_init(socket, 1);
   SSL_set_bio(stream->tls_.get(), socket, socket);  // takes it
-  SSL_set_accept_state(stream->tls_.get());
   return stream;
+}
+
+std::unique_ptr<TlsStream> TlsStream::accept(SSL_CTX* settings, int descriptor) {
+  auto stream = over(settings, descriptor);
+  if (stream != nullptr) SSL_set_accept_state(stream->tls_.get());
+  return stream;
+}
+
+std::unique_ptr<TlsStream> TlsStream::connect(SSL_CTX* settings, int descriptor, const std::string& host,
+                                              SSL_SESSION* session) {
+  auto stream = over(settings, descriptor);
+  if (stream == nullptr) return nullptr;
+  SSL* const tls = stream->tls_.get();
+  SSL_set_connect_state(tls);
+  // An address is not announced (RFC 6066, 3), and stands in a certificate as an address.
+  const bool is_address = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls), host.c_str()) == 1;
+  const bool named = is_address || (SSL_set1_host(tls, host.c_str()) == 1 &&
+                                    SSL_set_tlsext_host_name(tls, host.c_str()) == 1);
+  if (session != nullptr) SSL_set_session(tls, session);
+  ERR_clear_error();
+  return named ? std::move(stream) : nullptr;
 }
 
 TlsStream::Step TlsStream::shake_hands() {
@@ -119,6 +140,42 @@ TlsStream::Step TlsStream::write_some(const std::array<std::string_view, 3>& par
   return {0, judge(sent)};
 }
 
+bool TlsStream::is_quiet() {
+  // What waits may be a ticket or another message between the two TLS layers, which says nothing.
+  char byte = 0;
+  ERR_clear_error();
+  return judge(SSL_peek(tls_.get(), &byte, 1)) == Next::kWaitReadable;
+}
+
+bool TlsStream::ended_well() const {
+  return (SSL_get_shutdown(tls_.get()) & SSL_RECEIVED_SHUTDOWN) != 0;
+}
+
+std::shared_ptr<SSL_SESSION> TlsStream::session() const {
+  SSL_SESSION* const session = SSL_get1_session(tls_.get());
+  if (session == nullptr) return nullptr;
+  std::shared_ptr<SSL_SESSION> owned(session, SSL_SESSION_free);
+  return SSL_SESSION_is_resumable(session) == 1 ? owned : nullptr;
+}
+
+bool TlsStream::was_resumed() const {
+  return SSL_session_reused(tls_.get()) == 1;
+}
+
+std::string TlsStream::peer_name() const {
+  const std::unique_ptr<X509, decltype(&X509_free)> peer(SSL_get1_peer_certificate(tls_.get()), &X509_free);
+  if (peer == nullptr || SSL_get_verify_result(tls_.get()) != X509_V_OK) return {};
+  X509_NAME* subject = X509_get_subject_name(peer.get());
+  const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+  if (at < 0) return {};
+  unsigned char* text = nullptr;
+  const int size = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+  if (size < 0) return {};
+  std::string name(reinterpret_cast<const char*>(text), static_cast<size_t>(size));
+  OPENSSL_free(text);
+  return name;
+}
+
 void TlsStream::say_goodbye() {
   if (broken_ || SSL_in_init(tls_.get()) != 0) return;
   ERR_clear_error();
@@ -142,6 +199,10 @@ TlsStream::Next TlsStream::judge(int result) {
   if (const unsigned long code = ERR_peek_error(); code != 0) {  // NOLINT(google-runtime-int)
     const char* reason = ERR_reason_error_string(code);
     fault_ = reason == nullptr ? "error " + std::to_string(code) : reason;
+    // Why a certificate was not believed.
+    if (const long verdict = SSL_get_verify_result(tls_.get()); verdict != X509_V_OK) {  // NOLINT
+      fault_ += std::string(" (") + X509_verify_cert_error_string(verdict) + ")";
+    }
   }
   ERR_clear_error();
   return Next::kEnded;

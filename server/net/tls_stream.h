@@ -1,4 +1,4 @@
-// The server's side of one TLS connection over a non-blocking socket (RFC 8446, RFC 5246). Never blocks and
+// One side of one TLS connection over a non-blocking socket (RFC 8446, RFC 5246). Never blocks and
 // never waits: it says what to wait for. Owns the TLS state, not the socket, which must be open at every
 // call. The connection's I/O thread only. Internal to server/net.
 #pragma once
@@ -11,6 +11,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+
+struct ssl_session_st;  // OpenSSL's SSL_SESSION, which its types.h does not name
 
 namespace sluice {
 
@@ -31,6 +33,10 @@ class TlsStream {
 
   // Null when there is no memory for it.
   static std::unique_ptr<TlsStream> accept(SSL_CTX* settings, int descriptor);
+  // The client's side. The server's certificate must be for `host`, a name or an address, unless the settings
+  // check none. `session`: of an earlier connection to it, or null.
+  static std::unique_ptr<TlsStream> connect(SSL_CTX* settings, int descriptor, const std::string& host,
+                                            ssl_session_st* session);
   ~TlsStream();
 
   // Until it returns kGoOn nothing else may be called.
@@ -40,6 +46,16 @@ class TlsStream {
   Step read_some(std::span<char> room);
   // Takes the parts as one text, a record at most. After a wait it must be called with the same bytes again.
   Step write_some(const std::array<std::string_view, 3>& parts);
+  // Nothing to read, and the peer has not ended.
+  bool is_quiet();
+  // The peer said goodbye: what came is all that was sent.
+  bool ended_well() const;
+  // The client's side, after an answer: for the next connection there; null where the server gave none.
+  std::shared_ptr<ssl_session_st> session() const;
+  // The handshake was short: the peer took the session of an earlier connection.
+  bool was_resumed() const;
+  // The common name in the peer's certificate, which the handshake checked; empty: it showed none.
+  std::string peer_name() const;
   // Tells the peer that nothing more comes (close_notify), if the socket takes it now.
   void say_goodbye();
   // Why the handshake ended, in OpenSSL's words; empty when the peer just left.
@@ -50,6 +66,7 @@ class TlsStream {
     void operator()(SSL* tls) const;
   };
   explicit TlsStream(SSL* tls) : tls_(tls) {}
+  static std::unique_ptr<TlsStream> over(SSL_CTX* settings, int descriptor);
   Next judge(int result);
 
   std::unique_ptr<SSL, Freed> tls_;

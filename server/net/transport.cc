@@ -44,13 +44,13 @@ Transport::~Transport() = default;
 
 asio::awaitable<Transport::Greeting> Transport::greet(const TlsIdentity& identity, milliseconds patience) {
   set_deadline(patience);
-  const Greeting greeting = co_await shake_hands(identity);
+  const Greeting greeting = co_await accept_tls(identity);
   clear_deadline();
   if (greeting != Greeting::kReady) tls_.reset();
   co_return greeting;
 }
 
-asio::awaitable<Transport::Greeting> Transport::shake_hands(const TlsIdentity& identity) {
+asio::awaitable<Transport::Greeting> Transport::accept_tls(const TlsIdentity& identity) {
   const auto [failed] = co_await ready(Socket::wait_read);
   if (failed || !socket_.is_open()) co_return Greeting::kFailed;
   // TLS begins with byte 22 (a handshake record), HTTP with a method's letter.
@@ -60,15 +60,32 @@ asio::awaitable<Transport::Greeting> Transport::shake_hands(const TlsIdentity& i
   if (seen == 1 && first >= 'A' && first <= 'Z') co_return Greeting::kPlainText;
   tls_ = identity.accept(socket_.native_handle());
   if (tls_ == nullptr) co_return Greeting::kFailed;
+  const bool done = co_await shake_hands();
+  if (done) co_return Greeting::kReady;
+  log::debug("a TLS handshake failed: {}", tls_->fault().empty() ? "the client left" : tls_->fault());
+  co_return Greeting::kFailed;
+}
+
+asio::awaitable<std::string> Transport::greet(TlsTrust& trust, const std::string& host,
+                                              const TlsTicket& ticket, milliseconds patience) {
+  if (!socket_.is_open()) co_return "the connection broke";
+  tls_ = trust.connect(socket_.native_handle(), host, ticket);
+  if (tls_ == nullptr) co_return "TLS: the host's name cannot be used";
+  set_deadline(patience);
+  const bool done = co_await shake_hands();
+  clear_deadline();
+  if (done) co_return std::string();
+  if (!socket_.is_open()) co_return "TLS: the handshake took too long";
+  co_return "TLS: " + (tls_->fault().empty() ? "the server closed the connection" : tls_->fault());
+}
+
+asio::awaitable<bool> Transport::shake_hands() {
   for (;;) {
     const TlsStream::Next next = tls_->shake_hands().next;
-    if (next == TlsStream::Next::kGoOn) co_return Greeting::kReady;
-    if (next == TlsStream::Next::kEnded) {
-      log::debug("a TLS handshake failed: {}", tls_->fault().empty() ? "the client left" : tls_->fault());
-      co_return Greeting::kFailed;
-    }
+    if (next == TlsStream::Next::kGoOn) co_return true;
+    if (next == TlsStream::Next::kEnded) co_return false;
     const auto [cut] = co_await ready(readiness_of(next));
-    if (cut || !socket_.is_open()) co_return Greeting::kFailed;
+    if (cut || !socket_.is_open()) co_return false;
   }
 }
 
@@ -85,8 +102,13 @@ Transport::Reading Transport::read_some(std::span<char> room) {
   return {bytes, error && !means_later(error)};
 }
 
+bool Transport::ended_well() const {
+  return tls_ == nullptr || tls_->ended_well();
+}
+
 bool Transport::is_quiet() {
   if (!socket_.is_open()) return false;
+  if (tls_ != nullptr) return tls_->is_quiet();
   char byte = 0;
   boost::system::error_code error;
   socket_.receive(asio::buffer(&byte, 1), Socket::message_peek, error);

@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "server/net/tls_identity.h"
+#include "server/net/tls_trust.h"
 
 namespace sluice {
 
@@ -44,6 +45,9 @@ class Transport : public std::enable_shared_from_this<Transport> {
 
   // Before anything else, where bytes travel through TLS: the handshake, all of it within `patience`.
   boost::asio::awaitable<Greeting> greet(const TlsIdentity& identity, std::chrono::milliseconds patience);
+  // The client's side of the same. Empty when all went well, else why not; then only close() may follow.
+  boost::asio::awaitable<std::string> greet(TlsTrust& trust, const std::string& host, const TlsTicket& ticket,
+                                            std::chrono::milliseconds patience);
 
   auto get_executor() { return socket_.get_executor(); }
 
@@ -53,6 +57,12 @@ class Transport : public std::enable_shared_from_this<Transport> {
   }
   // `room` has at least 16 KiB.
   Reading read_some(std::span<char> room);
+
+  // After a read that ended: the peer said so itself (in TLS; a plain end says nothing), so nothing was cut
+  // off.
+  bool ended_well() const;
+  // Null where bytes travel plainly.
+  const TlsStream* tls() const { return tls_.get(); }
 
   // Nothing to read, and the peer has not closed: a kept connection may be used again.
   bool is_quiet();
@@ -74,7 +84,8 @@ class Transport : public std::enable_shared_from_this<Transport> {
     Socket::wait_type next = Socket::wait_write;
   };
   Writing write_some(const Parts& parts);
-  boost::asio::awaitable<Greeting> shake_hands(const TlsIdentity& identity);
+  boost::asio::awaitable<Greeting> accept_tls(const TlsIdentity& identity);
+  boost::asio::awaitable<bool> shake_hands();
   boost::asio::awaitable<bool> wait_for(Socket::wait_type readiness, std::chrono::milliseconds patience);
   void set_deadline(std::chrono::milliseconds patience);
   void clear_deadline();

@@ -1,5 +1,9 @@
 #include "server/net/upstream.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -26,12 +30,25 @@ namespace {
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadBytes = size_t{64} << 10;
 
+// A peer that vanished without a word must not look like one that has nothing to say: after 30 s in silence
+// the kernel asks whether it is there, and after 30 more the connection is broken.
+void keep_alive(tcp::socket& socket) {
+  const int descriptor = socket.native_handle();
+  const auto set = [&](int level, int option, int value) {
+    ::setsockopt(descriptor, level, option, &value, sizeof value);
+  };
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 30);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
 }  // namespace
 
 // The kept connections, oldest first.
 struct Upstream::Pool {
   Pool(IoThread& thread, Url where, UpstreamOptions limits)
-      : io(thread), url(std::move(where)), options(limits) {}
+      : io(thread), url(std::move(where)), options(std::move(limits)) {}
 
   struct Idle {
     std::shared_ptr<Transport> connection;
@@ -50,7 +67,7 @@ struct Upstream::Pool {
     return nullptr;
   }
   void give_back(std::shared_ptr<Transport> connection) {
-    if (closed) return connection->close();
+    if (closed || options.max_idle == 0) return connection->close();
     if (idle.size() >= options.max_idle) {
       idle.front().connection->close();
       idle.pop_front();
@@ -65,8 +82,10 @@ struct Upstream::Pool {
 
   IoThread& io;
   const Url url;
+  const bool is_secure = url.scheme == "https";
   const UpstreamOptions options;
   std::deque<Idle> idle;
+  TlsTicket ticket;  // of the last answer: the next handshake is shorter
   bool closed = false;
 };
 
@@ -106,6 +125,7 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
     bool again = true;
     while (again && sink_ != nullptr) {
       again = false;
+      fault_.clear();
       connection_ = pool_->take();
       const bool used_before = connection_ != nullptr;
       if (!used_before) co_await connect();
@@ -126,7 +146,7 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
   }
 
   asio::awaitable<void> connect() {
-    const Url& url = pool_->url;
+    const Url& url = pool_->options.proxy ? pool_->options.proxy->url : pool_->url;
     boost::system::error_code error;
     const asio::ip::address address = asio::ip::make_address(url.host, error);
     std::vector<tcp::endpoint> endpoints;
@@ -155,12 +175,63 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
       const bool in_time = patience.cancel() > 0;
       if (sink_ == nullptr) co_return;
       if (!refused && socket.is_open()) {
+        keep_alive(socket);
         connection_ = std::make_shared<Transport>(std::move(socket));
         fault_.clear();
-        co_return;
+        if (!pool_->is_secure) co_return;
+        if (pool_->options.proxy) co_await open_tunnel();
+        if (sink_ != nullptr && fault_.empty()) co_await greet();
+        if (sink_ == nullptr || fault_.empty()) co_return;
+        std::exchange(connection_, nullptr)->close();
+        continue;
       }
       fault_ = in_time ? "connecting: " + refused.message() : "connecting took too long";
     }
+  }
+
+  // Leaves in fault_ what went wrong.
+  asio::awaitable<void> open_tunnel() {
+    const std::string& credentials = pool_->options.proxy->credentials;
+    const std::string host =
+        pool_->url.host.find(':') == std::string::npos ? pool_->url.host : "[" + pool_->url.host + "]";
+    const std::string authority = host + ":" + std::to_string(pool_->url.port);
+    std::string head = "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n";
+    if (!credentials.empty()) head += "Proxy-Authorization: " + credentials + "\r\n";
+    head += "\r\n";
+    asio::steady_timer patience(pool_->io.loop(), pool_->options.connect_timeout);
+    patience.async_wait([connection = connection_](const boost::system::error_code& cancelled) {
+      if (!cancelled) connection->close();
+    });
+    const bool sent = co_await connection_->write_all({head, {}, {}}, pool_->options.connect_timeout);
+    fault_ = "the proxy left";
+    if (!sent) co_return;
+    parser_.reset(true);
+    std::vector<char> room(kReadBytes);
+    while (parser_.state() == ResponseParser::State::kHead) {
+      const auto [cut] = co_await connection_->ready(tcp::socket::wait_read);
+      if (cut || sink_ == nullptr) co_return;
+      const Transport::Reading reading = connection_->read_some(room);
+      std::string_view bytes(room.data(), reading.bytes), nothing;
+      bytes.remove_prefix(parser_.feed(bytes, nothing));
+      if (parser_.state() != ResponseParser::State::kFailed && (reading.ended || !bytes.empty())) co_return;
+    }
+    patience.cancel();
+    if (parser_.state() == ResponseParser::State::kFailed)
+      fault_ = "the proxy: " + parser_.fault();
+    else if (parser_.status() != 200)
+      fault_ = "the proxy answered " + std::to_string(parser_.status());
+    else
+      fault_.clear();
+  }
+
+  asio::awaitable<void> greet() {
+    const UpstreamOptions& options = pool_->options;
+    if (options.tls == nullptr) {
+      fault_ = "https needs to know whom to trust";
+      co_return;
+    }
+    const std::string& host = options.server_name.empty() ? pool_->url.host : options.server_name;
+    fault_ = co_await connection_->greet(*options.tls, host, pool_->ticket, options.connect_timeout);
   }
 
   asio::awaitable<bool> send() {
@@ -186,13 +257,17 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
       readiness = reading.next;
       tell({scratch.data(), reading.bytes});
       if (sink_ == nullptr) co_return;
-      if (reading.ended) parser_.end_of_stream();
+      if (reading.ended && connection_->ended_well()) parser_.end_of_stream();
       if (parser_.state() == ResponseParser::State::kDone) {
         reusable_ = parser_.keep_alive() && !reading.ended && !surplus_;
         co_return;
       }
       if (parser_.state() == ResponseParser::State::kFailed) {
         fault_ = parser_.fault();
+        co_return;
+      }
+      if (reading.ended) {
+        fault_ = "the connection was cut";
         co_return;
       }
     }
@@ -219,7 +294,7 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
   void finish() {
     if (connection_ != nullptr) {
       if (reusable_ && sink_ != nullptr)
-        pool_->give_back(std::move(connection_));
+        keep();
       else
         connection_->close();
     }
@@ -228,6 +303,11 @@ class Conversation final : public std::enable_shared_from_this<Conversation> {
     if (connection_ == nullptr && reusable_) return sink->on_end();
     if (parser_.state() == ResponseParser::State::kDone && fault_.empty()) return sink->on_end();
     sink->on_fault(fault_.empty() ? "the connection broke" : fault_);
+  }
+
+  void keep() {
+    if (pool_->is_secure) pool_->ticket = pool_->options.tls->ticket_of(*connection_->tls());
+    pool_->give_back(std::move(connection_));
   }
 
   const std::shared_ptr<Upstream::Pool> pool_;

@@ -1,25 +1,38 @@
-// Asks one server of the world, again and again: HTTP/1.1 over connections that are kept and used again, the
-// answer told piece by piece as it comes, held back while the asker says so, dropped at once when he loses
-// interest. Lives on one I/O thread with everything of it. Knows nothing of retries or of what is asked.
+// Asks one server of the world, again and again: HTTP/1.1, plainly or through TLS, over connections
+// that are kept and used again, the answer told piece by piece as it comes, held back while the asker says
+// so, dropped at once when he loses interest. Lives on one I/O thread with everything of it. Knows nothing of
+// retries or of what is asked.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "server/net/http_message.h"
 #include "server/net/io_threads.h"
+#include "server/net/tls_trust.h"
 #include "server/net/url.h"
 
 namespace sluice {
+
+// Through whom to ask. To an https server it is asked for a tunnel (RFC 9110, 9.3.6); for an http one the
+// request's own head must have the whole URL and the credentials.
+struct UpstreamProxy {
+  Url url;
+  std::string credentials;  // of Proxy-Authorization; empty: none
+};
 
 struct UpstreamOptions {
   std::chrono::milliseconds connect_timeout{2000};
   std::chrono::milliseconds write_timeout{30000};  // without the server taking a byte
   std::chrono::milliseconds idle_timeout{30000};   // of a kept connection; below the server's own
   size_t max_idle = 256;                           // kept connections
+  std::shared_ptr<TlsTrust> tls;                   // for https URLs, which need it
+  std::optional<UpstreamProxy> proxy;
+  std::string server_name;  // what its certificate must be for; empty: the URL's host
 };
 
 struct UpstreamRequest {

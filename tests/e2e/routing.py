@@ -26,11 +26,11 @@ def router_program(server_program):
 
 
 class Routing(Serving):
-    """A router process in front of `replicas` (Servings or URLs)."""
+    """A router process in front of `replicas` (Servings or URLs), of which `ready` (else all) will be."""
 
-    def __init__(self, server_program, replicas, *flags, port=None):
+    def __init__(self, server_program, replicas, *flags, port=None, ready=None):
         urls = [each if isinstance(each, str) else each.url for each in replicas]
-        self.expected = len(urls)
+        self.expected = len(urls) if ready is None else ready
         named = [f"--replica={url}" for url in urls]
         super().__init__(
             router_program(server_program), "--log-level=info", *QUICK, *named, *flags, port=port
@@ -66,9 +66,10 @@ def replicas_of(program, count, *flags, simulate="instant"):
 class FalseReplica:
     """Answers probes like a replica of another make, and POSTs with what `answer(handler, body)` does."""
 
-    def __init__(self, answer, model="false", port=None):
+    def __init__(self, answer, model="false", port=None, host="127.0.0.1", tls=None):
         outer = self
         self.posts = []
+        self.probes = []  # the headers of each GET
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
@@ -83,6 +84,7 @@ class FalseReplica:
                 pass
 
             def do_GET(self):
+                outer.probes.append(dict(self.headers))
                 if self.path == "/health":
                     return self.say(200, b"")
                 if self.path == "/v1/models":
@@ -112,8 +114,13 @@ class FalseReplica:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
 
-        self.server = Server(("127.0.0.1", port or 0), Asked)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.server = Server((host, port or 0), Asked)
+        if tls:
+            self.server.socket = tls.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.port = self.server.server_address[1]
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def __enter__(self):

@@ -23,7 +23,7 @@ FLOORS = {
     "models": ["base", "kernels"],
     "engine": ["base", "kernels", "models"],
     "server": ["base", "kernels", "models", "engine"],
-    "router": ["base", "server/net", "server/wire"],
+    "router": ["base", "server/net", "server/wire", "server/scaling"],
 }
 EVERYWHERE = ["tests", "bench"]
 
@@ -36,6 +36,9 @@ ROOMS = [
      "HTTP knows no model word"),
     ("server/wire/", ["models/", "server/parsers/", "server/text/", "server/api/"],
      "JSON to structs and back, nothing else"),
+    ("server/scaling/",
+     ["kernels/", "models/", "engine/", "server/net/", "server/wire/", "server/text/", "server/api/"],
+     "what load asks for is arithmetic"),
     ("server/text/", ["engine/", "server/net/", "server/wire/", "server/api/"],
      "text knows no HTTP and no engine"),
     ("server/parsers/",
@@ -57,7 +60,8 @@ DOORS = [
     (r"boost/(asio|beast)", ["server/net/", "router/", "bench/", "tests/"], "Asio and Beast"),
     (r"openssl/", ["server/net/", "router/", "models/checksum.", "tests/"], "OpenSSL"),
     (r"nlohmann/",
-     ["server/wire/", "server/options", "server/text/", "models/", "router/", "bench/", "tests/"],
+     ["server/wire/", "server/scaling/", "server/options", "server/text/", "models/", "router/", "bench/",
+      "tests/"],
      "nlohmann JSON"),
     (r"prometheus/", ["server/metrics", "router/metrics", "tests/"], "prometheus-cpp"),
     (r"(server/text/)?text_ffi\.h", ["server/text/", "tests/server/text/"], "the Rust crate"),

@@ -46,10 +46,25 @@ TEST(RequestHead, leaves_behind_what_belongs_to_one_connection) {
         std::pair("x-mine", "yes")}) {
     request.headers.add(name, value);
   }
-  EXPECT_EQ(request_head(request, "replica:8000", "/base", 5),
+  EXPECT_EQ(request_head(request, {"replica:8000", "/base"}, 5),
             "POST /base/v1/completions?a=b HTTP/1.1\r\nHost: replica:8000\r\nx-request-id: id-1\r\n"
             "Accept-Encoding: identity\r\nx-mine: yes\r\nContent-Length: 5\r\n\r\n");
-  EXPECT_EQ(request_head(request, "a", "", std::nullopt).find("Content-Length"), std::string::npos);
+  EXPECT_EQ(request_head(request, {"a", ""}, std::nullopt).find("Content-Length"), std::string::npos);
+}
+
+TEST(RequestHead, clients_keys_go_on_or_stay_here) {
+  HttpRequest request;
+  request.method = "POST";
+  request.path = "/";
+  request.headers.add("authorization", "Bearer client");
+  request.headers.add("x-api-key", "client");
+  const std::string passed = request_head(request, {"a", ""}, 0);
+  EXPECT_NE(passed.find("authorization: Bearer client\r\n"), std::string::npos);
+  const std::string replaced = request_head(request, {"a", "", "ours"}, 0);
+  EXPECT_EQ(replaced.find("client"), std::string::npos);
+  EXPECT_NE(replaced.find("Authorization: Bearer ours\r\n"), std::string::npos);
+  const std::string none = request_head(request, {"a", "", ""}, 0);
+  EXPECT_EQ(none.find("uthorization"), std::string::npos);
 }
 
 }  // namespace

@@ -37,9 +37,9 @@ TEST(ParseReplica, reads_a_url_and_what_is_known_of_it) {
 }
 
 TEST(ParseReplica, names_what_is_wrong) {
-  for (const char* text : {"", "host:80", "ftp://a", "https://a", "http://a,weight=-1", "http://a,weight=x",
-                           "http://a,weight=nan", "http://a,color=red", "http://a,name=", "http://a,,",
-                           "http://a,max-running=0", "http://a\n"}) {
+  for (const char* text :
+       {"", "host:80", "ftp://a", "http://a,weight=-1", "http://a,weight=x", "http://a,weight=nan",
+        "http://a,color=red", "http://a,name=", "http://a,,", "http://a,max-running=0", "http://a\n"}) {
     const auto replica = parse_replica(text);
     EXPECT_FALSE(replica.ok()) << text;
     if (!replica.ok()) {

@@ -177,5 +177,15 @@ TEST(Api, keeps_special_tokens_that_a_client_spells_as_text) {
   EXPECT_EQ(count("<|im_end|>") - count(""), 10);  // ten bytes, not one token
 }
 
+TEST(Doors, metrics_can_be_left_open_for_scrapers) {
+  testing::ServerWorld::Options options;
+  options.api.keys = {.users = {"u"}, .operators = {"o"}};
+  options.api.metrics_without_key = true;
+  testing::ServerWorld world(options);
+  EXPECT_EQ(world.get("/metrics").status, 200);
+  EXPECT_EQ(world.get("/version").status, 401);
+  EXPECT_EQ(world.get("/v1/models").status, 401);
+}
+
 }  // namespace
 }  // namespace sluice

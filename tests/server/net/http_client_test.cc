@@ -4,18 +4,29 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <future>
 #include <mutex>
+#include <thread>
 
 #include "server/net/listener.h"
+#include "tests/support/raw_http.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/test_certificates.h"
 
 namespace sluice {
 namespace {
 
+using testing::PemPair;
+using testing::TestAuthority;
+
 class Origin {
  public:
-  Origin() : threads_(1) {
+  explicit Origin(std::shared_ptr<TlsIdentity> identity = nullptr)
+      : threads_(1), is_secure_(identity != nullptr) {
     ListenOptions options;
     options.port = 0;
+    options.tls = std::move(identity);
     options.render_fault = [](const HttpFault& fault, std::string_view) {
       return HttpResponse{fault.status, "text/plain", {}, fault.message};
     };
@@ -29,8 +40,9 @@ class Origin {
     listener_ = std::move(listener).value();
   }
   std::string url(const std::string& path) const {
-    return "http://127.0.0.1:" + std::to_string(listener_->port()) + path;
+    return (is_secure_ ? "https://127.0.0.1:" : "http://127.0.0.1:") + std::to_string(port()) + path;
   }
+  uint16_t port() const { return listener_->port(); }
   std::map<std::string, HttpResponse> pages;
   std::vector<HttpRequest> seen() {
     std::lock_guard lock(mutex_);
@@ -47,7 +59,82 @@ class Origin {
   std::mutex mutex_;
   std::vector<HttpRequest> seen_;
   IoThreads threads_;
+  const bool is_secure_;
   std::unique_ptr<Listener> listener_;
+};
+
+// Takes one connection and does with it what the test says.
+class OneVisit {
+ public:
+  explicit OneVisit(std::function<void(int socket)> serve) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::listen(listener_, 1), 0);
+    socklen_t size = sizeof address;
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
+    port = ntohs(address.sin_port);
+    thread_ = std::thread([this, serve = std::move(serve)] {
+      const int socket = ::accept(listener_, nullptr, nullptr);
+      if (socket < 0) return;
+      serve(socket);
+      ::close(socket);
+    });
+  }
+  ~OneVisit() {
+    ::shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    ::close(listener_);
+  }
+  uint16_t port = 0;
+
+ private:
+  int listener_ = -1;
+  std::thread thread_;
+};
+
+std::string read_head(int socket) {
+  std::string head;
+  char byte;
+  while (!head.ends_with("\r\n\r\n") && ::recv(socket, &byte, 1, 0) == 1) head += byte;
+  return head;
+}
+
+void say(int socket, std::string_view text) {
+  ::send(socket, text.data(), text.size(), MSG_NOSIGNAL);
+}
+
+// Both ways, until one side ends.
+void carry(int one, int other) {
+  char room[4096];
+  for (;;) {
+    pollfd ends[] = {{one, POLLIN, 0}, {other, POLLIN, 0}};
+    if (::poll(ends, 2, 60000) <= 0) return;
+    for (const auto& [from, to] : {std::pair(one, other), std::pair(other, one)}) {
+      if ((ends[from == one ? 0 : 1].revents & (POLLIN | POLLHUP)) == 0) continue;
+      const ssize_t got = ::recv(from, room, sizeof room, 0);
+      if (got <= 0) return;
+      say(to, {room, static_cast<size_t>(got)});
+    }
+  }
+}
+
+// A server's files and whom to trust.
+struct Secure {
+  Secure() {
+    const PemPair pair = authority.sign("origin");
+    write_file(folder / "own.pem", pair.certificate);
+    write_file(folder / "own.key", pair.key);
+    write_file(trusted, authority.own().certificate);
+  }
+  std::shared_ptr<TlsIdentity> identity() const {
+    return TlsIdentity::load({.certfile = folder / "own.pem", .keyfile = folder / "own.key"}).value();
+  }
+  TestAuthority authority;
+  TempFolder folder;
+  const std::string trusted = folder / "trusted.pem";
 };
 
 HttpResponse redirect(int status, const std::string& to) {
@@ -200,6 +287,80 @@ TEST(HttpFetcher, goes_through_a_proxy_unless_the_host_is_excepted) {
   options.no_proxy = "example.org, 127.0.0.1";
   EXPECT_EQ(HttpFetcher(options).fetch(request)->body, "from the origin");
   EXPECT_EQ(origin.seen()[0].headers.find("proxy-authorization"), nullptr);
+}
+
+TEST(HttpFetcher, fetches_by_https_from_whom_it_trusts) {
+  Secure secure;
+  Origin origin(secure.identity());
+  origin.pages["/x"] = {200, "text/plain", {}, std::string(3 << 20, 'x')};
+  FetchRequest request;
+  request.url = origin.url("/x");
+  const auto stranger = HttpFetcher({}).fetch(request);
+  ASSERT_FALSE(stranger.ok());
+  EXPECT_NE(stranger.error().message.find("certificate verify failed"), std::string::npos);
+  const auto known = HttpFetcher({.ca_file = secure.trusted}).fetch(request);
+  ASSERT_TRUE(known.ok()) << known.error().message;
+  EXPECT_EQ(known->body.size(), size_t{3} << 20);
+}
+
+TEST(HttpFetcher, goes_through_a_proxys_tunnel_to_https) {
+  Secure secure;
+  Origin origin(secure.identity());
+  origin.pages["/x"] = {200, "text/plain", {}, "by the tunnel"};
+  std::string asked;
+  OneVisit proxy([&](int socket) {
+    asked = read_head(socket);
+    struct Link : testing::RawClient {
+      using RawClient::RawClient;
+      using RawClient::socket;
+    } there(origin.port());
+    say(socket, "HTTP/1.1 200 Connection established\r\n\r\n");
+    carry(socket, there.socket());
+  });
+  HttpClientOptions options{.https_proxy = "me:pw@127.0.0.1:" + std::to_string(proxy.port),
+                            .ca_file = secure.trusted};
+  FetchRequest request;
+  request.url = origin.url("/x");
+  const auto response = HttpFetcher(options).fetch(request);
+  ASSERT_TRUE(response.ok()) << response.error().message;
+  EXPECT_EQ(response->body, "by the tunnel");
+  EXPECT_EQ(asked.find("CONNECT 127.0.0.1:" + std::to_string(origin.port()) + " HTTP/1.1\r\n"), 0U) << asked;
+  EXPECT_NE(asked.find("Proxy-Authorization: Basic bWU6cHc=\r\n"), std::string::npos) << asked;
+}
+
+TEST(HttpFetcher, says_what_the_proxy_said) {
+  for (const auto& [answer, words] :
+       {std::pair("HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n", "the proxy answered 407"),
+        std::pair("nonsense\r\n\r\n", "the proxy: "), std::pair("", "the proxy left"),
+        std::pair("HTTP/1.1 200 OK\r\n\r\ntoo early", "the proxy left")}) {
+    OneVisit proxy([&](int socket) {
+      read_head(socket);
+      say(socket, answer);
+    });
+    FetchRequest request;
+    request.url = "https://origin.test/x";
+    const auto response =
+        HttpFetcher({.https_proxy = "127.0.0.1:" + std::to_string(proxy.port)}).fetch(request);
+    ASSERT_FALSE(response.ok());
+    EXPECT_NE(response.error().message.find(words), std::string::npos) << response.error().message;
+  }
+}
+
+TEST(HttpFetcher, gives_up_on_a_server_that_falls_silent) {
+  for (const char* answer : {"", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"}) {
+    std::promise<void> given_up;
+    OneVisit server([&, over = given_up.get_future().share()](int socket) {
+      read_head(socket);
+      say(socket, answer);
+      over.wait();
+    });
+    FetchRequest request;
+    request.url = "http://127.0.0.1:" + std::to_string(server.port) + "/x";
+    const auto response = HttpFetcher({.stall_timeout = std::chrono::milliseconds(50)}).fetch(request);
+    given_up.set_value();
+    ASSERT_FALSE(response.ok());
+    EXPECT_NE(response.error().message.find("too long"), std::string::npos) << response.error().message;
+  }
 }
 
 }  // namespace

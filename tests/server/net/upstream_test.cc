@@ -131,6 +131,21 @@ TEST_F(UpstreamTest, uses_a_connection_again) {
   end(std::move(upstream));
 }
 
+TEST_F(UpstreamTest, keeps_as_many_connections_as_it_may) {
+  for (const size_t most : {size_t{0}, size_t{1}}) {
+    Script server([](int socket, int) {
+      while (read_request(socket)) say(socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    });
+    auto upstream = upstream_of(server.url(), {.max_idle = most});
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(outcome(send(*upstream)), "end");
+      EXPECT_EQ(on_io([&] { return upstream->idle_connections(); }), most);
+    }
+    EXPECT_EQ(server.connections, most == 0 ? 3 : 1);
+    end(std::move(upstream));
+  }
+}
+
 TEST_F(UpstreamTest, asks_anew_when_a_kept_connection_was_closed_meanwhile) {
   Script server([](int socket, int) {
     if (read_request(socket)) say(socket, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");

@@ -1,4 +1,4 @@
-#include "server/api/key_ring.h"
+#include "server/net/key_ring.h"
 
 #include <fstream>
 

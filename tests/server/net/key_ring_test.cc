@@ -1,10 +1,10 @@
-#include "server/api/key_ring.h"
+#include "server/net/key_ring.h"
 
 #include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <fstream>
 
-#include "tests/server/api/server_world.h"
 #include "tests/support/temp_folder.h"
 
 namespace sluice {
@@ -81,16 +81,6 @@ TEST(KeyFile, without_keys_is_an_error) {
   EXPECT_THAT(read_key_file(path).error().message, HasSubstr("no key"));
   std::ofstream(path) << std::string(2000, 'k');
   EXPECT_THAT(read_key_file(path).error().message, HasSubstr("1024"));
-}
-
-TEST(Doors, metrics_can_be_left_open_for_scrapers) {
-  testing::ServerWorld::Options options;
-  options.api.keys = {.users = {"u"}, .operators = {"o"}};
-  options.api.metrics_without_key = true;
-  testing::ServerWorld world(options);
-  EXPECT_EQ(world.get("/metrics").status, 200);
-  EXPECT_EQ(world.get("/version").status, 401);
-  EXPECT_EQ(world.get("/v1/models").status, 401);
 }
 
 }  // namespace

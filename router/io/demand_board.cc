@@ -1,0 +1,175 @@
+#include "router/io/demand_board.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "server/wire/json_out.h"
+
+namespace sluice::router {
+namespace {
+
+constexpr Seconds kInterval = 1;
+constexpr Seconds kColdStart = 3;  // what is ready sooner had not to be waited for
+
+}  // namespace
+
+DemandBoard::DemandBoard(DemandBoardOptions options) : options_(std::move(options)) {
+  for (const std::string& model : options_.models) {
+    model_of(model);
+    told_[model];
+  }
+}
+
+DemandBoard::Model* DemandBoard::model_of(const std::string& name) {
+  const auto at = models_.find(name);
+  if (at != models_.end()) return &at->second;
+  if (name.empty() || models_.size() >= kMaxModels) return nullptr;
+  Model& model = models_[name];
+  if (options_.forecast) model.forecast.emplace(*options_.forecast);
+  return &model;
+}
+
+void DemandBoard::arrived(const std::string& name) {
+  const auto at = models_.find(name);
+  if (at == models_.end()) return;
+  Model& model = at->second;
+  const double together = std::min(model.knee.requests(options_.demand.slo_itl), 256.0);
+  if (model.knee.is_known()) model.pending_work += model.mean_tokens * model.knee.step(together) / together;
+}
+
+void DemandBoard::first_token(const std::string& name, Seconds after, Seconds now) {
+  const auto at = models_.find(name);
+  if (at != models_.end()) at->second.ttft.observe(after, now);
+}
+
+void DemandBoard::answered(const std::string& name, double running, uint32_t tokens, Seconds step,
+                           Seconds now) {
+  const auto at = models_.find(name);
+  if (at == models_.end() || tokens == 0) return;
+  Model& model = at->second;
+  model.mean_tokens += (model.mean_tokens == 0 ? 1 : 0.05) * (tokens - model.mean_tokens);
+  if (tokens < 2) return;
+  model.knee.observe(running, step);
+  model.itl.observe(step, now);
+}
+
+void DemandBoard::coming(const std::string& name, const std::vector<std::string>& models, bool is_pending,
+                         Seconds now) {
+  coming_.try_emplace(name, Coming{now, models, is_pending});
+}
+
+void DemandBoard::came(const std::string& name, Seconds now) {
+  const auto at = coming_.find(name);
+  if (at == coming_.end()) return;
+  if (now - at->second.since >= kColdStart) cold_starts_.took(now - at->second.since);
+  coming_.erase(at);
+}
+
+void DemandBoard::gone(const std::string& name) {
+  coming_.erase(name);
+}
+
+// Whoever does not say what it will serve may be for any model.
+int DemandBoard::coming_for(const std::string& model, Seconds now) const {
+  return static_cast<int>(std::ranges::count_if(coming_, [&](const auto& each) {
+    const auto& [name, coming] = each;
+    const Seconds age = now - coming.since;
+    return (coming.is_pending || age >= kColdStart) && age < cold_starts_.patience() &&
+           (coming.models.empty() || std::ranges::find(coming.models, model) != coming.models.end());
+  }));
+}
+
+void DemandBoard::make(const RouterCore& core, const std::map<std::string, Seconds>& oldest, Seconds now) {
+  next_ = now + kInterval;
+  for (const auto& replica : core.fleet().replicas()) {
+    if (replica->state == ReplicaState::kReady) came(replica->spec.name, now);
+    for (const std::string& model : replica->spec.models) model_of(model);
+  }
+  for (auto& [name, model] : models_) {
+    ModelDemand& told = told_[name];
+    told.counts = core.load_of(name, now);
+    const ModelLoad& counts = told.counts;
+    // What arrived since the last second, in seconds of one replica.
+    double work = std::exchange(model.pending_work, 0);
+    if (counts.arrived_prefill > model.last_prefill) work += counts.arrived_prefill - model.last_prefill;
+    model.last_prefill = counts.arrived_prefill;
+    model.work.push_back(work);
+    if (model.work.size() > kWindow) model.work.pop_front();
+    const double sum = std::accumulate(model.work.begin(), model.work.end(), 0.0);
+
+    double knee = model.knee.requests(options_.demand.slo_itl);
+    if (counts.max_running > 0) knee = std::min(knee, counts.max_running);
+    told.load = {
+        .in_flight = counts.requests,
+        .queued = counts.queued,
+        .uncomputed = counts.uncomputed,
+        .backlog_seconds = counts.backlog,
+        .kv_in_use = counts.kv_in_use,
+        .offered = sum / static_cast<double>(model.work.size()),
+        .knee = knee,
+        .ttft_p90 = model.ttft.quantile(0.9, now),
+        .itl_p90 = model.itl.quantile(0.9, now),
+        .ready = counts.replicas[static_cast<size_t>(ReplicaState::kReady)],
+        .loading = coming_for(name, now),
+    };
+    if (model.forecast) {
+      model.forecast->observe(work, now);
+      told.forecast = model.forecast->peak() / options_.demand.busy_full;
+      told.forecast_acts = model.forecast->trusted();
+    }
+    told.demand = demand_of(options_.demand, told.load, told.forecast_acts ? told.forecast : 0);
+    const auto since = oldest.find(name);
+    told.oldest = since == oldest.end() ? 0 : now - since->second;
+  }
+}
+
+std::vector<MetricSeries> DemandBoard::series() const {
+  std::vector<MetricSeries> all;
+  for (const auto& [name, told] : told_) {
+    const auto add = [&](const char* metric, double value) {
+      all.push_back({std::string("sluice_") + metric, {{"model", name}}, value});
+    };
+    add("demand_replicas", told.demand.replicas);
+    add("queue_depth", told.counts.queued);
+    add("inflight_requests", told.counts.requests);
+    add("backlog_seconds", told.counts.backlog);
+    add("queue_oldest_age_seconds", told.oldest);
+    add("forecast_demand_replicas", told.forecast);
+  }
+  return all;
+}
+
+std::string demand_json(const std::string& model, const ModelDemand& told, const ColdStarts& cold_starts) {
+  std::string out = R"({"model":)";
+  append_json_string(out, model);
+  const auto add = [&](std::string_view name, const auto& value) { append_json_member(out, name, value); };
+  add("demand_replicas", told.demand.replicas);
+  add("reason", std::string_view(name_of(told.demand.reason)));
+  add("demand_raw", told.demand.raw);
+  out += R"(,"terms":{)";
+  for (int term = 1; term < kDemandTerms; ++term) {
+    if (term > 1) out += ',';
+    out.append("\"").append(name_of(static_cast<DemandTerm>(term))).append("\":");
+    append_json(out, told.demand.terms[static_cast<size_t>(term)]);
+  }
+  out += '}';
+  add("credit", told.demand.credit);
+  out += told.demand.held ? R"(,"held":true)" : R"(,"held":false)";
+  // A replica that loads does so for somebody: who scales to zero must leave it alone.
+  out += told.counts.requests > 0 || told.load.loading > 0 ? R"(,"active":true)" : R"(,"active":false)";
+  add("inflight_requests", told.counts.requests);
+  add("queue_depth", told.counts.queued);
+  add("queue_oldest_age_seconds", told.oldest);
+  add("backlog_seconds", told.counts.backlog);
+  add("offered_replicas", told.load.offered);
+  add("concurrency_per_replica", told.load.knee);
+  add("kv_in_use", told.counts.kv_in_use);
+  add("forecast_demand_replicas", told.forecast);
+  out += told.forecast_acts ? R"(,"forecast_acts":true)" : R"(,"forecast_acts":false)";
+  add("ready", static_cast<double>(told.load.ready));
+  add("loading", static_cast<double>(told.load.loading));
+  add("cold_start_seconds", cold_starts.p90());
+  return out + "}";
+}
+
+}  // namespace sluice::router

@@ -1,0 +1,90 @@
+#include "router/io/metrics_api_door.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "server/net/routes.h"
+#include "server/scaling/metrics_api.h"
+#include "server/wire/error_body.h"
+
+namespace sluice::router {
+namespace {
+
+// Of the query, percent-decoded; empty where it is not there or broken.
+std::string query_field(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const size_t end = std::min(query.find('&'), query.size());
+    const std::string_view field = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    if (!field.starts_with(name) || field.substr(name.size(), 1) != "=") continue;
+    std::string spaced(field.substr(name.size() + 1)), decoded;
+    std::ranges::replace(spaced, '+', ' ');
+    return percent_decode(spaced, decoded) ? decoded : "";
+  }
+  return "";
+}
+
+HttpResponse answer(const HttpRequest& request, const DemandBoard& board, const std::string& space) {
+  std::string path;
+  if (!percent_decode(request.path, path)) path.clear();
+  const std::string labels = query_field(request.query, "labelSelector");
+  const std::string metric_labels = query_field(request.query, "metricLabelSelector");
+  const std::string* accept = request.headers.find("accept");
+  const auto series = board.series();
+  MetricsApiAnswer answer =
+      answer_metrics_api({.path = path,
+                          .label_selector = labels,
+                          .metric_label_selector = metric_labels,
+                          .accept = accept == nullptr ? std::string_view() : std::string_view(*accept),
+                          .unix_time = std::chrono::duration_cast<std::chrono::seconds>(
+                                           std::chrono::system_clock::now().time_since_epoch())
+                                           .count()},
+                         series, space);
+  HttpResponse response;
+  response.status = answer.status;
+  response.content_type = std::move(answer.content_type);
+  response.body = std::move(answer.body);
+  return response;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Listener>> open_metrics_api(const MetricsApiOptions& options, Dispatcher& dispatcher,
+                                                   IoThreads& threads) {
+  SLUICE_ASSIGN(auto identity, TlsIdentity::load({.certfile = options.certfile,
+                                                  .keyfile = options.keyfile,
+                                                  .ca_certs = options.requestheader_client_ca_file,
+                                                  .cert_reqs = 2}));
+  ListenOptions listen;
+  listen.host = options.host;
+  listen.port = static_cast<uint16_t>(options.port);
+  listen.max_connections = 256;
+  listen.limits.max_body_bytes = 4096;
+  listen.tls = std::move(identity);
+  listen.render_fault = fault_response;
+  listen.admit = [names = options.requestheader_allowed_names](const HttpRequest& head,
+                                                               const Route&) -> std::optional<HttpResponse> {
+    if (names.empty() || std::ranges::find(names, head.peer_name) != names.end()) return std::nullopt;
+    return fault_response(
+        {403, "The client's certificate has a name that --requestheader-allowed-names has not."}, head.path);
+  };
+  Routes routes;
+  const auto told = [&dispatcher, space = options.space](Exchange& exchange, HttpRequest&& request) {
+    exchange.respond(answer(request, dispatcher.demand_view(), space));
+    return std::shared_ptr<Responder>();
+  };
+  routes.add({"GET", "/apis", told});
+  routes.add({"GET", "/apis/{rest}", told});
+  for (const char* path : {"/healthz", "/readyz", "/livez"}) {
+    routes.add({"GET", path, [](Exchange& exchange, HttpRequest&&) {
+                  HttpResponse response;
+                  response.content_type = "text/plain; charset=utf-8";
+                  response.body = "ok";
+                  exchange.respond(std::move(response));
+                  return std::shared_ptr<Responder>();
+                }});
+  }
+  return Listener::start(std::move(listen), std::move(routes), threads);
+}
+
+}  // namespace sluice::router

@@ -1,2 +1,0 @@
-// See asio_separate.cc.
-#include <boost/beast/src.hpp>
