@@ -194,13 +194,16 @@ void convert(const Int4& w, int block, int64_t first, int64_t count, size_t row_
 
 }  // namespace
 
+WeightFormat int4_format(const Quantisation& quantisation, int64_t columns) {
+  return quantisation.group % 64 == 0 && columns % 64 == 0 ? WeightFormat::kI4_64 : WeightFormat::kI4_32;
+}
+
 Result<HostWeight> int4_matrix(const SafetensorsTensors& tensors, const Quantisation& quantisation,
                                const std::string& base, int64_t rows, int64_t columns,
                                const std::string& file) {
   SLUICE_ASSIGN(Int4 w, find(tensors, quantisation, base, rows, columns, file));
   HostWeight weight{.rows = rows, .columns = columns};
-  const bool wide = w.group % 64 == 0 && columns % 64 == 0;
-  weight.format = wide ? WeightFormat::kI4_64 : WeightFormat::kI4_32;
+  weight.format = int4_format(quantisation, columns);
   auto converted = std::make_shared<Converted>();
   converted->bytes.resize(weight.row_bytes() * static_cast<size_t>(rows));
   in_parallel((rows + kTileOutputs - 1) / kTileOutputs, [&](int64_t begin, int64_t end) {

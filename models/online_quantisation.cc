@@ -40,9 +40,7 @@ class RoundedTensors final : public TensorSource {
   size_t total_bytes() const override { return tensors_->total_bytes(); }
   Result<HostWeight> matrix(std::string_view name, int64_t rows, int64_t columns) const override {
     SLUICE_ASSIGN(HostWeight weight, tensors_->matrix(name, rows, columns));
-    const bool plain = weight.format == WeightFormat::kF32 || weight.format == WeightFormat::kF16 ||
-                       weight.format == WeightFormat::kBF16;
-    if (!plain || !name.ends_with("_proj.weight") || columns % kUnit != 0) return weight;
+    if (!is_rounded(weight.format, name, columns)) return weight;
     auto rounded = std::make_shared<Rounded>();
     rounded->values.resize(static_cast<size_t>(rows * columns));
     rounded->scales.resize(static_cast<size_t>(rows));
@@ -54,7 +52,18 @@ class RoundedTensors final : public TensorSource {
     return result;
   }
 
+  Result<WeightFormat> format(std::string_view name, int64_t rows, int64_t columns) const override {
+    SLUICE_ASSIGN(const WeightFormat plain, tensors_->format(name, rows, columns));
+    return is_rounded(plain, name, columns) ? WeightFormat::kF8 : plain;
+  }
+
  private:
+  static bool is_rounded(WeightFormat format, std::string_view name, int64_t columns) {
+    const bool plain =
+        format == WeightFormat::kF32 || format == WeightFormat::kF16 || format == WeightFormat::kBF16;
+    return plain && name.ends_with("_proj.weight") && columns % kUnit == 0;
+  }
+
   const std::unique_ptr<TensorSource> tensors_;
 };
 

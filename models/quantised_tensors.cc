@@ -18,6 +18,11 @@ class QuantisedTensors final : public TensorSource {
     const auto read = quantisation_.scheme == WeightScheme::kF8 ? f8_matrix : int4_matrix;
     return read(*tensors_, quantisation_, base_of(name), rows, columns, file_);
   }
+  Result<WeightFormat> format(std::string_view name, int64_t rows, int64_t columns) const override {
+    if (!is_quantised(name)) return tensors_->format(name, rows, columns);
+    return quantisation_.scheme == WeightScheme::kF8 ? WeightFormat::kF8
+                                                     : int4_format(quantisation_, columns);
+  }
   Result<std::vector<float>> vector(std::string_view name, int64_t length) const override {
     return tensors_->vector(name, length);
   }

@@ -18,6 +18,8 @@ namespace sluice {
 std::unique_ptr<TensorSource> read_quantised(std::unique_ptr<SafetensorsTensors> tensors,
                                              Quantisation quantisation, std::string file);
 
+// What a 4-bit matrix of so many columns becomes.
+WeightFormat int4_format(const Quantisation& quantisation, int64_t columns);
 // The 4-bit matrix whose tensors' names begin with `base` ("model.layers.0.mlp.down_proj.").
 Result<HostWeight> int4_matrix(const SafetensorsTensors& tensors, const Quantisation& quantisation,
                                const std::string& base, int64_t rows, int64_t columns,

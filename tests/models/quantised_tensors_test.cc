@@ -176,6 +176,7 @@ TEST(QuantisedTensors, symmetric_ones_take_eight_for_zero_whatever_is_written) {
   const auto weight = tensors->matrix("m.weight", 16, 64);
   ASSERT_TRUE(weight.ok()) << weight.error().message;
   EXPECT_EQ(common_zero(*weight), 8);
+  EXPECT_EQ(*tensors->format("m.weight", 16, 64), weight->format);
 }
 
 TEST(QuantisedTensors, f8_scales_must_fit_the_weight) {
@@ -220,6 +221,7 @@ TEST(Quantisation, fp8_rounds_the_layers_of_plain_models_while_they_are_loaded) 
   const std::string name = "model.layers.1.mlp.down_proj.weight";
   const auto was = *plain.tensors->matrix(name, 64, 128), is = *files.tensors->matrix(name, 64, 128);
   ASSERT_EQ(is.format, WeightFormat::kF8);
+  EXPECT_EQ(*files.tensors->format(name, 64, 128), WeightFormat::kF8);
   std::vector<float> want(128), got(128);
   for (int64_t r = 0; r < 64; ++r) {
     dequantize_row(was, r, want.data());
