@@ -12,6 +12,7 @@
 #include "engine/device_runner.h"
 #include "models/dummy_tensors.h"
 #include "models/model_files.h"
+#include "models/online_quantisation.h"
 
 namespace sluice::bench {
 namespace {
@@ -68,7 +69,8 @@ class Rig {
     const auto start = Clock::now();
     Result<ModelFiles> opened =
         asked.dummy ? open_dummy_model(asked.model, asked.dummy_format) : open_model_files(asked.model);
-    SLUICE_ASSIGN(const ModelFiles files, std::move(opened));
+    SLUICE_ASSIGN(ModelFiles files, std::move(opened));
+    SLUICE_TRY(quantise_as(asked.quantization, files));
     SLUICE_ASSIGN(std::unique_ptr<Backend> backend, make_backend(asked.backend));
     figures.device = backend->facts().kind + ", " + backend->facts().name;
     figures.model = asked.model;
@@ -96,6 +98,7 @@ class Rig {
     figures.weight_bytes = static_cast<double>(model->weight_bytes());
     figures.weights =
         asked.dummy ? "random " + std::string(facts_of(asked.dummy_format).name) : "the model's";
+    if (!asked.quantization.empty()) figures.weights += ", " + asked.quantization;
     const Work work(files.config, figures.weight_bytes, engine.kv_cache_dtype);
     SLUICE_ASSIGN(std::unique_ptr<ModelRunner> runner,
                   DeviceRunner::make(engine, {}, std::move(backend), std::move(model)));

@@ -18,6 +18,7 @@ struct EngineBenchOptions {
   std::string model;   // a file or directory; with `dummy` a config.json or its directory
   bool dummy = false;  // random weights of `dummy_format`
   WeightFormat dummy_format = WeightFormat::kBF16;
+  std::string quantization;  // as quantise_as has it
   BackendOptions backend;
   EngineOptions engine;  // max_num_seqs and max_model_len are what the runs need
   std::vector<int> batches = {1, 8, 32};

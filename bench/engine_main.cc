@@ -8,9 +8,9 @@
 namespace sluice::bench {
 namespace {
 
-constexpr WeightFormat kDummyFormats[] = {WeightFormat::kBF16, WeightFormat::kF16,  WeightFormat::kF32,
-                                          WeightFormat::kQ8_0, WeightFormat::kQ6_K, WeightFormat::kQ4_K,
-                                          WeightFormat::kQ4_0};
+constexpr WeightFormat kDummyFormats[] = {
+    WeightFormat::kBF16, WeightFormat::kF16,  WeightFormat::kF32, WeightFormat::kQ8_0,  WeightFormat::kQ6_K,
+    WeightFormat::kQ4_K, WeightFormat::kQ4_0, WeightFormat::kF8,  WeightFormat::kI4_32, WeightFormat::kI4_64};
 constexpr DType kCaches[] = {DType::kBF16, DType::kF16, DType::kF8, DType::kF32, DType::kI8};
 
 int run(int argc, char** argv) {
@@ -37,6 +37,7 @@ int run(int argc, char** argv) {
   app.add_option("--dummy-weights", weights, "Format of random weights.")
       ->check(CLI::IsMember(weight_names))
       ->capture_default_str();
+  app.add_option("--quantization,-q", options.quantization, "As sluice serve has it.");
   app.add_option("--kv-cache-dtype", cache, "Of the KV cache, as far as the device has it.")
       ->check(CLI::IsMember(cache_names))
       ->capture_default_str();

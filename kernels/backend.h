@@ -25,6 +25,7 @@
 
 #include "base/result.h"
 #include "kernels/collective.h"
+#include "kernels/host_weight.h"
 #include "kernels/paged_kv.h"
 #include "kernels/tensor.h"
 
@@ -36,40 +37,6 @@ class Buffer {
   virtual ~Buffer() = default;
   virtual std::byte* data() = 0;
   virtual size_t size() const = 0;
-};
-
-// A matrix [rows = outputs, columns = inputs] as it lies in a model file, row after row, blocks along the
-// columns; or a part of one, whose rows are further apart than they are long.
-struct HostWeight {
-  const std::byte* bytes = nullptr;
-  WeightFormat format = WeightFormat::kF32;
-  int64_t rows = 0;
-  int64_t columns = 0;
-  int64_t stored_columns = 0;  // from one row's first weight to the next one's; 0: `columns`
-
-  size_t row_bytes() const { return bytes_of_columns(columns); }
-  const std::byte* row(int64_t r) const {
-    return bytes + static_cast<size_t>(r) * bytes_of_columns(stored_columns > 0 ? stored_columns : columns);
-  }
-  // Rows [first, first + count).
-  HostWeight row_slice(int64_t first, int64_t count) const {
-    SLUICE_CHECK_LE(first + count, rows);
-    return {row(first), format, count, columns, stored_columns};
-  }
-  // Columns [first, first + count) of every row; both at the bounds of blocks.
-  HostWeight column_slice(int64_t first, int64_t count) const {
-    SLUICE_CHECK_LE(first + count, columns);
-    SLUICE_CHECK_EQ(first % facts_of(format).block_weights, 0);
-    SLUICE_CHECK_EQ(count % facts_of(format).block_weights, 0);
-    return {bytes + bytes_of_columns(first), format, rows, count,
-            stored_columns > 0 ? stored_columns : columns};
-  }
-
- private:
-  size_t bytes_of_columns(int64_t count) const {
-    const auto f = facts_of(format);
-    return static_cast<size_t>(count / f.block_weights) * f.block_bytes;
-  }
 };
 
 // A weight in the device's own packing. Knows nothing of models or files.
@@ -190,7 +157,8 @@ class Backend {
   virtual void copy_to_device(std::byte* to, const void* from, size_t bytes) = 0;
   virtual void copy_to_host(void* to, const std::byte* from, size_t bytes) = 0;
   // Packs a matrix for `matmul` (and `embed`). `parts` are stacked along the rows, all with the same columns:
-  // Q, K and V, or gate and up, become one matrix. Formats may differ. The bytes may go away afterwards.
+  // Q, K and V, or gate and up, become one matrix. Formats may differ, the order of inputs may not. The bytes
+  // may go away afterwards.
   virtual Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) = 0;
 
   // ---- a step ----

@@ -19,9 +19,12 @@ constexpr size_t bytes_of(DType t) {
   return 0;
 }
 
-// Names as GGUF spells them; the quantised ones are described in kernels/quant_blocks.h.
+// Names as GGUF spells them; the quantised ones are described in kernels/quant_blocks.h. The last three are
+// what GPTQ, AWQ and FP8 checkpoints become: 4 bits with a scale and a zero for 32 or 64 weights, and E4M3
+// with scales beside it (kernels/host_weight.h).
 enum class WeightFormat : uint8_t {
   kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,
+  kI4_32, kI4_64, kF8,
 };
 
 struct WeightFormatFacts {
@@ -45,6 +48,9 @@ constexpr WeightFormatFacts facts_of(WeightFormat f) {
     case WeightFormat::kQ4_K: return {"Q4_K", 256, 144};
     case WeightFormat::kQ5_K: return {"Q5_K", 256, 176};
     case WeightFormat::kQ6_K: return {"Q6_K", 256, 210};
+    case WeightFormat::kI4_32: return {"I4_32", 32, 21};
+    case WeightFormat::kI4_64: return {"I4_64", 64, 37};
+    case WeightFormat::kF8: return {"F8", 8, 8};
   }
   return {"?", 1, 0};
 }

@@ -121,6 +121,17 @@ void unpack_q6_k(const uint8_t* b, QuantRun* runs) {
   }
 }
 
+// d f32 | zero u8 | qs[16] for each 32 weights. The zero is taken off at once: that is exact.
+void unpack_i4(const uint8_t* b, int halves, QuantRun* runs) {
+  float scale;
+  std::memcpy(&scale, b, 4);
+  for (int h = 0; h < halves; ++h) unpack_nibbles(b + kI4ValuesAt + 16 * h, runs + 2 * h);
+  for (int r = 0; r < 2 * halves; ++r) {
+    for (int8_t& q : runs[r].q) q = static_cast<int8_t>(q - b[kI4ZeroAt]);
+  }
+  set_scale(runs, 2 * halves, scale, 0);
+}
+
 }  // namespace
 
 void unpack_block(WeightFormat format, const std::byte* block, QuantRun* runs) {
@@ -159,9 +170,14 @@ void unpack_block(WeightFormat format, const std::byte* block, QuantRun* runs) {
       return unpack_q45_k(b, true, runs);
     case WeightFormat::kQ6_K:
       return unpack_q6_k(b, runs);
+    case WeightFormat::kI4_32:
+      return unpack_i4(b, 1, runs);
+    case WeightFormat::kI4_64:
+      return unpack_i4(b, 2, runs);
     case WeightFormat::kF32:
     case WeightFormat::kF16:
     case WeightFormat::kBF16:
+    case WeightFormat::kF8:
       break;
   }
   SLUICE_CHECK(!"a quantised format");
@@ -183,6 +199,9 @@ void dequantize(WeightFormat format, const std::byte* bytes, int64_t count, floa
         std::memcpy(&bits, bytes + 2 * i, 2);
         out[i] = bf16_to_f32(bits);
       }
+      return;
+    case WeightFormat::kF8:
+      for (int64_t i = 0; i < count; ++i) out[i] = f8_to_f32(u8(bytes)[i]);
       return;
     default:
       break;
@@ -237,6 +256,23 @@ void quantize_block(const float* w, int bits, bool with_min, std::byte* out) {
   for (int j = 0; j < 16; ++j) out[j] = static_cast<std::byte>((q[j] & 15) | (q[j + 16] & 15) << 4);
 }
 
+void quantize_i4(const float* w, int count, std::byte* out) {
+  const auto [low, high] = std::minmax_element(w, w + count);
+  const float least = std::min(*low, 0.0F), most = std::max(*high, 0.0F);
+  const float scale =
+      most > least ? f16_to_f32(f32_to_f16((most - least) / 15)) : 1;  // as checkpoints have it
+  const int zero = static_cast<int>(std::lround(-least / scale));
+  std::memcpy(out, &scale, 4);
+  out[kI4ZeroAt] = static_cast<std::byte>(zero);
+  const auto stored = [&](int j) {
+    return std::clamp(static_cast<int>(std::lround(w[j] / scale)) + zero, 0, 15);
+  };
+  for (int j = 0; j < count / 2; ++j) {
+    const int at = j / 16 * 32 + j % 16;
+    out[kI4ValuesAt + static_cast<size_t>(j)] = static_cast<std::byte>(stored(at) | stored(at + 16) << 4);
+  }
+}
+
 void quantize_q8_0(const float* w, std::byte* out) {
   float largest = 0;
   for (int j = 0; j < 32; ++j) largest = std::max(largest, std::fabs(w[j]));
@@ -279,6 +315,13 @@ void quantize(WeightFormat format, const float* weights, int64_t count, std::byt
         break;
       case WeightFormat::kQ8_0:
         quantize_q8_0(w, to);
+        break;
+      case WeightFormat::kI4_32:
+      case WeightFormat::kI4_64:
+        quantize_i4(w, facts.block_weights, to);
+        break;
+      case WeightFormat::kF8:
+        for (int j = 0; j < facts.block_weights; ++j) to[j] = static_cast<std::byte>(f32_to_f8(w[j]));
         break;
       default:
         SLUICE_CHECK(!"a format that can be written");

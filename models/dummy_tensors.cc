@@ -11,14 +11,16 @@
 #include <random>
 
 #include "kernels/dtype.h"
+#include "kernels/quant_blocks.h"
 #include "models/hugging_face.h"
 #include "models/mapped_file.h"
 
 namespace sluice {
 namespace {
 
-constexpr size_t kRun = size_t{32} << 20;  // bytes of random values
-constexpr float kDeviation = 0.02F;        // as models are initialised
+constexpr size_t kRun = size_t{32} << 20;     // bytes of random values
+constexpr float kDeviation = 0.02F;           // as models are initialised
+constexpr float kF8Scale = kDeviation / 130;  // of values of random bits
 constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 
 void write_f16(std::byte* to, float value) {
@@ -36,6 +38,17 @@ void scale_block(WeightFormat format, std::byte* block) {
     case WeightFormat::kQ4_K:  // scales of 6 bits, minima likewise
       write_f16(block, kDeviation / 5 / 32);
       return write_f16(block + 2, kDeviation * 1.5F / 32);
+    case WeightFormat::kI4_32:
+    case WeightFormat::kI4_64: {
+      const float scale = kDeviation / 5;
+      std::memcpy(block, &scale, sizeof scale);
+      block[kI4ZeroAt] &= std::byte{15};
+      return;
+    }
+    case WeightFormat::kF8:
+      for (int i = 0; i < facts_of(format).block_bytes; ++i)
+        if ((block[i] & std::byte{0x7f}) == std::byte{0x7f}) block[i] ^= std::byte{1};  // a number
+      return;
     case WeightFormat::kQ6_K:  // scales of 8 bits
       return write_f16(block + facts_of(format).block_bytes - 2, kDeviation / 19 / 74);
     default:
@@ -66,11 +79,15 @@ Status fill(WeightFormat format, std::byte* bytes, size_t count) {
     case WeightFormat::kQ8_0:
     case WeightFormat::kQ4_K:
     case WeightFormat::kQ6_K:
+    case WeightFormat::kI4_32:
+    case WeightFormat::kI4_64:
+    case WeightFormat::kF8:
       break;
     default:
       return Error{ErrorCode::kUnsupported, "There are no random weights in " +
                                                 std::string(facts_of(format).name) +
-                                                "; take F32, F16, BF16, Q4_0, Q8_0, Q4_K or Q6_K."};
+                                                "; take F32, F16, BF16, F8, I4_32, I4_64, Q4_0, Q8_0, Q4_K "
+                                                "or Q6_K."};
   }
   for (size_t i = 0; i + 8 <= count; i += 8) {
     const uint64_t bits = random();
@@ -148,6 +165,7 @@ class DummyTensors final : public TensorSource {
                        std::to_string(block) + " at a time."};
     }
     HostWeight weight{.format = format_, .rows = rows, .columns = columns};
+    weight.scales = {.values = &kF8Scale, .rows = rows, .columns = columns};
     SLUICE_ASSIGN(weight.bytes, run_.at_least(weight.row_bytes() * static_cast<size_t>(rows)));
     return weight;
   }

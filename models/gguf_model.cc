@@ -264,6 +264,7 @@ Result<ModelFiles> read_gguf(std::span<const std::byte> bytes, const std::string
   }
   files.tensors = std::make_unique<GgufTensors>(name, file.take_tensors());
   files.path = name;
+  files.quantised_by = "gguf";
   return files;
 }
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "models/json_fields.h"
 #include "models/mapped_file.h"
+#include "models/quantised_tensors.h"
 #include "models/safetensors.h"
 
 namespace sluice {
@@ -184,7 +185,14 @@ Result<ModelFiles> open_hugging_face_directory(const std::string& path) {
   SLUICE_TRY(read_hugging_face_texts(texts, path, files));
   SLUICE_ASSIGN(files.tokenizer.tokenizer_json,
                 read_if_there(directory / "tokenizer.json", kMaxTokenizerBytes));
-  SLUICE_ASSIGN(files.tensors, open_safetensors(path));
+  SLUICE_ASSIGN(const Quantisation quantisation,
+                parse_quantisation(texts.config, (directory / "config.json").string()));
+  files.quantised_by = quantisation.method;
+  SLUICE_ASSIGN(auto tensors, open_safetensors(path));
+  if (quantisation.scheme == WeightScheme::kPlain)
+    files.tensors = std::move(tensors);
+  else
+    files.tensors = read_quantised(std::move(tensors), quantisation, path);
   if (!files.tensors->has("lm_head.weight")) files.config.tied_embedding = true;
   return files;
 }

@@ -13,8 +13,8 @@
 
 namespace sluice {
 
-// The text of config.json. kUnsupported, with the known list, for an architecture, a rope scaling or a
-// quantisation that is not served; kCorrupt for values that cannot be. `file` names it in messages.
+// The text of config.json. kUnsupported, with the known list, for an architecture or a rope scaling
+// that is not served; kCorrupt for values that cannot be. `file` names it in messages.
 // `tied_embedding` is as the file says.
 Result<ModelConfig> parse_hugging_face_config(std::string_view text, const std::string& file);
 

@@ -176,15 +176,6 @@ Status read_sliding_window(const JsonFields& fields, std::string_view model_type
 }
 
 Status refuse_what_is_not_served(const JsonFields& fields) {
-  if (const auto* quantization = fields.find("quantization_config")) {
-    std::string method = "an unnamed method";
-    if (quantization->is_object() && quantization->contains("quant_method") &&
-        (*quantization)["quant_method"].is_string()) {
-      method = "'" + log::safe((*quantization)["quant_method"].get_ref<const std::string&>()) + "'";
-    }
-    return unsupported(fields.file(), "says that the weights are quantised by " + method +
-                                          "; use the unquantised model, or a GGUF of it.");
-  }
   for (const char* key : {"attention_bias", "mlp_bias"}) {
     SLUICE_ASSIGN(const auto bias, fields.boolean(key));
     if (bias.value_or(false))

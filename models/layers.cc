@@ -13,6 +13,13 @@ Result<std::unique_ptr<Weight>> WeightLoader::matrix(std::span<const Part> parts
     file_bytes_done_ += view.row_bytes() * static_cast<size_t>(view.rows);
     const auto [row_range, column_range] =
         sharding_.piece(part.held_as.empty() ? part.name : part.held_as, part.rows, columns);
+    if (column_range != Range{0, columns} && !view.input_order.empty()) {
+      return Error{ErrorCode::kUnsupported,
+                   "'" + part.name +
+                       "' has its inputs sorted by groups (GPTQ's desc_act) and cannot be divided "
+                       "among ranks; set --tensor-parallel-size to 1, or take a model without desc_act.",
+                   ""};
+    }
     if (column_range != Range{0, columns}) view = view.column_slice(column_range.first, column_range.count);
     views.push_back(view.row_slice(row_range.first, row_range.count));
   }

@@ -25,6 +25,7 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {begin_, size_}; }
   const std::string& path() const { return path_; }
+  int descriptor() const { return descriptor_; }  // open for reading as long as the object lives
   // kCorrupt when the file has another size now than when it was mapped.
   Status check_unchanged() const;
 

@@ -16,6 +16,7 @@ struct ModelFiles {
   TokenizerSource tokenizer;
   GenerationDefaults generation;
   std::string path;
+  std::string quantised_by;  // "awq", "gptq", "compressed-tensors", "fp8", "gguf"; empty: by nothing
 };
 
 // `path`: a .gguf file, or a directory with config.json and safetensors (one file or sharded with an index).

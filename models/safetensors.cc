@@ -6,6 +6,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "base/log.h"
 #include "models/json_fields.h"
@@ -79,7 +80,7 @@ Status check_apart(std::vector<Range>& ranges, const std::string& file) {
   return {};
 }
 
-class SafetensorsSource : public TensorSource {
+class SafetensorsSource : public SafetensorsTensors {
  public:
   explicit SafetensorsSource(std::string directory) : directory_(std::move(directory)) {}
 
@@ -91,33 +92,85 @@ class SafetensorsSource : public TensorSource {
       align(tensor);
       tensors_.push_back(std::move(tensor));
     }
-    unread_.insert(unread_.end(), file.unread.begin(), file.unread.end());
+    for (auto& tensor : file.packed) {
+      total_bytes_ += is_of_weights(tensor.type) ? tensor.bytes.size() : 0;
+      packed_.push_back(std::move(tensor));
+    }
     mappings_.push_back(std::move(mapping));
     return {};
   }
   Status finish() {
+    std::ranges::sort(packed_, {}, &PackedTensor::name);
     if (const auto twice = sort_by_name(tensors_)) {
       return corrupt(directory_, "has the tensor '" + log::safe(*twice) + "' in two files.");
     }
     return {};
   }
   bool knows(std::string_view name) const {
-    return find_tensor(tensors_, name) != nullptr ||
-           std::any_of(unread_.begin(), unread_.end(), [&](const auto& pair) { return pair.first == name; });
+    return find_tensor(tensors_, name) != nullptr || find_packed(name) != nullptr;
   }
 
   bool has(std::string_view name) const override { return find_tensor(tensors_, name) != nullptr; }
   Result<HostWeight> matrix(std::string_view name, int64_t rows, int64_t columns) const override {
-    SLUICE_ASSIGN(const auto* tensor, get(name));
-    return as_matrix(*tensor, rows, columns, directory_);
+    SLUICE_ASSIGN(const auto* tensor, stored(name));
+    SLUICE_ASSIGN(HostWeight weight, as_matrix(*tensor, rows, columns, directory_));
+    weight.file = file_of(tensor->bytes);
+    return weight;
   }
   Result<std::vector<float>> vector(std::string_view name, int64_t length) const override {
-    SLUICE_ASSIGN(const auto* tensor, get(name));
+    SLUICE_ASSIGN(const auto* tensor, stored(name));
     return as_vector(*tensor, length, directory_);
   }
   size_t total_bytes() const override { return total_bytes_; }
 
+  Result<const StoredTensor*> stored(std::string_view name) const override {
+    if (const auto* tensor = find_tensor(tensors_, name)) {
+      SLUICE_TRY(check_unchanged(tensor->bytes));
+      return tensor;
+    }
+    if (const auto* tensor = find_packed(name)) {
+      return Error{ErrorCode::kUnsupported, "'" + directory_ + "': tensor '" + log::safe(name) +
+                                                "' has type " + log::safe(tensor->type) +
+                                                "; known are F32, F16 and BF16, and where config.json says "
+                                                "how weights are quantised, I32 and F8_E4M3."};
+    }
+    return corrupt(directory_, "has no tensor '" + log::safe(name) + "', which the model needs.");
+  }
+  const PackedTensor* find_packed(std::string_view name) const override {
+    const auto at = std::ranges::lower_bound(packed_, name, {}, &PackedTensor::name);
+    return at != packed_.end() && at->name == name ? &*at : nullptr;
+  }
+  Result<const PackedTensor*> packed(std::string_view name, std::string_view type, int64_t rows,
+                                     int64_t columns) const override {
+    const PackedTensor* const tensor = find_packed(name);
+    if (tensor == nullptr)
+      return corrupt(directory_, "has no tensor '" + log::safe(name) + "' of type " + std::string(type) +
+                                     ", which the model needs.");
+    const uint64_t wanted =
+        static_cast<uint64_t>(rows) * static_cast<uint64_t>(columns) * (type == "I32" ? 4 : 1);
+    if (tensor->type != type || tensor->rows != rows || tensor->columns != columns ||
+        tensor->bytes.size() != wanted) {
+      return corrupt(directory_, "has '" + log::safe(name) + "' as " + std::to_string(tensor->rows) + " x " +
+                                     std::to_string(tensor->columns) + " of type " + log::safe(tensor->type) +
+                                     " in " + std::to_string(tensor->bytes.size()) +
+                                     " bytes, but the model's configuration makes it " +
+                                     std::to_string(rows) + " x " + std::to_string(columns) + " of type " +
+                                     std::string(type) + ".");
+    }
+    SLUICE_TRY(check_unchanged(tensor->bytes));
+    return tensor;
+  }
+
+  FileBytes file_of(std::span<const std::byte> piece) const override {
+    for (const auto& mapping : mappings_) {
+      if (lies_in(piece, mapping))
+        return {mapping.descriptor(), piece.data() - mapping.bytes().data(), mapping.path()};
+    }
+    return {};
+  }
+
  private:
+  static bool is_of_weights(std::string_view type) { return type == "I32" || type == "F8_E4M3"; }
   // Early writers did not pad the header, so weights may lie at odd addresses: those move to memory of their
   // own.
   void align(StoredTensor& tensor) {
@@ -126,33 +179,23 @@ class SafetensorsSource : public TensorSource {
     auto& copy = realigned_.emplace_back(tensor.bytes.begin(), tensor.bytes.end());
     tensor.bytes = copy;
   }
-  static bool lies_in(const StoredTensor& tensor, const MappedFile& mapping) {
+  static bool lies_in(std::span<const std::byte> piece, const MappedFile& mapping) {
     const auto bytes = mapping.bytes();
     const std::less_equal<const std::byte*> not_after;
-    return not_after(bytes.data(), tensor.bytes.data()) &&
-           not_after(tensor.bytes.data(), bytes.data() + bytes.size());
+    return not_after(bytes.data(), piece.data()) && not_after(piece.data(), bytes.data() + bytes.size());
   }
-  Result<const StoredTensor*> get(std::string_view name) const {
-    if (const auto* tensor = find_tensor(tensors_, name)) {
-      for (const auto& mapping : mappings_) {
-        if (lies_in(*tensor, mapping)) SLUICE_TRY(mapping.check_unchanged());
-      }
-      return tensor;
+  Status check_unchanged(std::span<const std::byte> piece) const {
+    for (const auto& mapping : mappings_) {
+      if (lies_in(piece, mapping)) SLUICE_TRY(mapping.check_unchanged());
     }
-    for (const auto& [unread, type] : unread_) {
-      if (unread != name) continue;
-      return Error{ErrorCode::kUnsupported, "'" + directory_ + "': tensor '" + log::safe(name) +
-                                                "' has type " + log::safe(type) +
-                                                "; known are F32, F16 and BF16."};
-    }
-    return corrupt(directory_, "has no tensor '" + log::safe(name) + "', which the model needs.");
+    return {};
   }
 
   std::string directory_;
   std::vector<MappedFile> mappings_;
   std::vector<std::vector<std::byte>> realigned_;
   std::vector<StoredTensor> tensors_;
-  std::vector<std::pair<std::string, std::string>> unread_;
+  std::vector<PackedTensor> packed_;  // sorted by name
   size_t total_bytes_ = 0;
 };
 
@@ -192,8 +235,9 @@ Result<SafetensorsFile> parse_safetensors(std::span<const std::byte> bytes, cons
     }
     const auto format = format_of(entry->type);
     if (!format || entry->rows == 0 || entry->columns == 0) {
-      result.unread.emplace_back(name,
-                                 format ? "empty " + std::string(entry->type) : std::string(entry->type));
+      result.packed.push_back({name, format ? "empty " + std::string(entry->type) : std::string(entry->type),
+                               static_cast<int64_t>(entry->rows), static_cast<int64_t>(entry->columns),
+                               data.subspan(entry->begin, entry->end - entry->begin)});
       continue;
     }
     const auto size = stored_bytes(*format, entry->rows, entry->columns);
@@ -235,14 +279,14 @@ Result<SafetensorsIndex> parse_safetensors_index(std::string_view text, const st
   return result;
 }
 
-Result<std::unique_ptr<TensorSource>> open_safetensors(const std::string& directory) {
+Result<std::unique_ptr<SafetensorsTensors>> open_safetensors(const std::string& directory) {
   namespace fs = std::filesystem;
   std::error_code error;
   auto source = std::make_unique<SafetensorsSource>(directory);
   if (fs::exists(fs::path(directory) / "model.safetensors", error)) {
     SLUICE_TRY(source->add("model.safetensors"));
     SLUICE_TRY(source->finish());
-    return std::unique_ptr<TensorSource>(std::move(source));
+    return std::unique_ptr<SafetensorsTensors>(std::move(source));
   }
   const std::string index_path = (fs::path(directory) / "model.safetensors.index.json").string();
   if (!fs::exists(index_path, error)) {
@@ -261,7 +305,7 @@ Result<std::unique_ptr<TensorSource>> open_safetensors(const std::string& direct
                      "lists tensor '" + log::safe(name) + "' in '" + shard + "', but it is not there.");
     }
   }
-  return std::unique_ptr<TensorSource>(std::move(source));
+  return std::unique_ptr<SafetensorsTensors>(std::move(source));
 }
 
 }  // namespace sluice

@@ -12,7 +12,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -27,11 +26,30 @@ struct SafetensorsLimits {
   static constexpr size_t kMaxShards = 4096;
 };
 
+// A tensor of another type than weights are taken in as they lie: what quantised checkpoints are made of, and
+// whatever else a folder carries. Its size has not been compared with its shape.
+struct PackedTensor {
+  std::string name, type;         // the type as the format spells it
+  int64_t rows = 0, columns = 0;  // as StoredTensor's; a scalar is 1 x 1
+  std::span<const std::byte> bytes;
+};
+
 struct SafetensorsFile {
   std::vector<StoredTensor> tensors;  // sorted by name
-  // Tensors of other types (name, type). Not an error until a model asks for one: folders carry integer
-  // buffers too.
-  std::vector<std::pair<std::string, std::string>> unread;
+  std::vector<PackedTensor> packed;
+};
+
+// The tensors of a folder, plain and packed.
+class SafetensorsTensors : public TensorSource {
+ public:
+  virtual Result<const StoredTensor*> stored(std::string_view name) const = 0;
+  // Null where there is none of that name, or it is a plain one.
+  virtual const PackedTensor* find_packed(std::string_view name) const = 0;
+  // Of this type (I32 or F8_E4M3) and shape, with all its bytes there; kCorrupt otherwise.
+  virtual Result<const PackedTensor*> packed(std::string_view name, std::string_view type, int64_t rows,
+                                             int64_t columns) const = 0;
+  // Of a tensor's bytes.
+  virtual FileBytes file_of(std::span<const std::byte> bytes) const = 0;
 };
 
 // One file's bytes; they must outlive the result. `file` names it in messages.
@@ -47,6 +65,6 @@ Result<SafetensorsIndex> parse_safetensors_index(std::string_view text, const st
 
 // model.safetensors of the directory, else what model.safetensors.index.json lists. kNotFound when there is
 // neither.
-Result<std::unique_ptr<TensorSource>> open_safetensors(const std::string& directory);
+Result<std::unique_ptr<SafetensorsTensors>> open_safetensors(const std::string& directory);
 
 }  // namespace sluice

@@ -36,17 +36,17 @@ struct BlockWeights {
 };
 
 Result<BlockWeights> blocks_of(const ModelConfig& c, const TensorSource& tensors) {
-  const auto block = [](const HostWeight& w) { return int64_t{facts_of(w.format).block_weights}; };
+  const auto block = [](WeightFormat format) { return int64_t{facts_of(format).block_weights}; };
   BlockWeights largest;
-  SLUICE_ASSIGN(const HostWeight embedding,
-                tensors.matrix("model.embed_tokens.weight", c.vocabulary, c.width));
+  SLUICE_ASSIGN(const WeightFormat embedding,
+                tensors.format("model.embed_tokens.weight", c.vocabulary, c.width));
   largest.embedding = block(embedding);
   for (int l = 0; l < c.layers; ++l) {
     const std::string layer = "model.layers." + std::to_string(l) + ".";
-    SLUICE_ASSIGN(const HostWeight output, tensors.matrix(layer + "self_attn.o_proj.weight", c.width,
-                                                          int64_t{c.query_heads} * c.head_size));
-    SLUICE_ASSIGN(const HostWeight down,
-                  tensors.matrix(layer + "mlp.down_proj.weight", c.width, c.mlp_width));
+    SLUICE_ASSIGN(const WeightFormat output, tensors.format(layer + "self_attn.o_proj.weight", c.width,
+                                                            int64_t{c.query_heads} * c.head_size));
+    SLUICE_ASSIGN(const WeightFormat down,
+                  tensors.format(layer + "mlp.down_proj.weight", c.width, c.mlp_width));
     largest.attention = std::max(largest.attention, block(output));
     largest.mlp = std::max(largest.mlp, block(down));
   }

@@ -60,6 +60,13 @@ Result<std::vector<float>> as_vector(const StoredTensor& tensor, int64_t length,
   return values;
 }
 
+Result<std::vector<float>> flat_values(const StoredTensor& tensor, const std::string& file) {
+  StoredTensor flat = tensor;
+  flat.rows = 1;
+  flat.columns = tensor.rows * tensor.columns;
+  return as_vector(flat, flat.columns, file);
+}
+
 std::optional<std::string> sort_by_name(std::vector<StoredTensor>& tensors) {
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   const auto twice = std::adjacent_find(tensors.begin(), tensors.end(),

@@ -32,6 +32,9 @@ Result<HostWeight> as_matrix(const StoredTensor& tensor, int64_t rows, int64_t c
 // Converted to f32. kUnsupported for quantised vectors: no known converter writes them.
 Result<std::vector<float>> as_vector(const StoredTensor& tensor, int64_t length, const std::string& file);
 
+// All its values in f32, row after row; otherwise as as_vector.
+Result<std::vector<float>> flat_values(const StoredTensor& tensor, const std::string& file);
+
 // Sorts by name; the name that occurs twice, if any.
 std::optional<std::string> sort_by_name(std::vector<StoredTensor>& tensors);
 // Null when there is none. `tensors` are sorted.

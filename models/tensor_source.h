@@ -17,6 +17,11 @@ class TensorSource {
   virtual bool has(std::string_view name) const = 0;
   // kCorrupt when the tensor is missing or has a shape that cannot be; the message names it and the file.
   virtual Result<HostWeight> matrix(std::string_view name, int64_t rows, int64_t columns) const = 0;
+  // That matrix's format, where it must be converted without doing so.
+  virtual Result<WeightFormat> format(std::string_view name, int64_t rows, int64_t columns) const {
+    SLUICE_ASSIGN(const HostWeight weight, matrix(name, rows, columns));
+    return weight.format;
+  }
   // A vector of `length` f32 values, converted (norm scales, biases).
   virtual Result<std::vector<float>> vector(std::string_view name, int64_t length) const = 0;
   virtual size_t total_bytes() const = 0;

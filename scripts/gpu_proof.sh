@@ -24,6 +24,8 @@ pack() {
     done
   done
   cp bench/llama-3-8b.json "$packed/programs/"
+  mkdir -p "$packed/programs/tests/golden"
+  cp -r tests/golden/quantised "$packed/programs/tests/golden/"
   tar -C "$packed" -cJf "$packed/programs.tar.xz" programs
   rm -r "$packed/programs"
   # In two pieces, where only so much can travel at once. Without it one test is skipped.
@@ -65,6 +67,10 @@ run() {
   part bench 150 "${bench[@]}" --batch 1,32,256 --prompt 2048,8192 --json "$out/bench.json"
   part bench-fp8-cache 90 "${bench[@]}" --batch 32,256 --prompt 8192 --kv-cache-dtype f8 --rounds 2 \
     --json "$out/bench-fp8-cache.json"
+  part bench-fp8 60 "${bench[@]}" --batch 1,32 --prompt 8192 --dummy-weights F8 --rounds 1 \
+    --json "$out/bench-fp8.json"
+  part bench-int4 60 "${bench[@]}" --batch 1,32 --prompt 2048 --dummy-weights I4_64 --rounds 1 \
+    --json "$out/bench-int4.json"
   part bench-eager 60 "${bench[@]}" --batch 1,32 --prompt 512 --rounds 1 --enforce-eager \
     --no-async-scheduling --json "$out/bench-eager.json"
   part bench-deterministic 60 "${bench[@]}" --batch 1,32 --prompt 512 --rounds 1 --deterministic \

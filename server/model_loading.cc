@@ -15,6 +15,7 @@
 #include "engine/simulated_runner.h"
 #include "models/model.h"
 #include "models/model_files.h"
+#include "models/online_quantisation.h"
 #include "server/api/text_shield.h"
 #include "server/net/http_fetcher.h"
 #include "server/progress.h"
@@ -106,7 +107,12 @@ Result<Computing> start_engine(const ServeOptions& options, const ModelFiles& fi
     progress.show(fraction);
     on_progress(fraction);
   };
+  const auto start = Clock::now();
   SLUICE_ASSIGN(auto models, load_models(files.config, *files.tensors, backends, load));
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const auto file_bytes = static_cast<double>(files.tensors->total_bytes());
+  log::info("weights: {:.2f} GB of files loaded in {:.1f} s, {:.2f} GB/s", file_bytes / 1e9, seconds,
+            file_bytes / 1e9 / std::max(seconds, 1e-3));
   SLUICE_ASSIGN(
       std::unique_ptr<ModelRunner> runner,
       make_runner(options.engine, files.tokenizer.eos_ids, std::move(backends), std::move(models)));
@@ -250,6 +256,7 @@ Result<std::shared_ptr<ModelService>> load_service(const ServeOptions& options, 
   }
   SLUICE_ASSIGN(const std::string path, find_model(options));
   SLUICE_ASSIGN(ModelFiles files, open_model_files(path));
+  SLUICE_TRY(quantise_as(options.quantization, files));
   if (!options.chat_template_file.empty()) {
     SLUICE_ASSIGN(files.tokenizer.chat_template, read_template(options.chat_template_file));
   }

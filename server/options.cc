@@ -242,6 +242,13 @@ void add_model_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
       ->capture_default_str()
       ->check(CLI::IsMember({"last", "mean"}))
       ->group(group);
+  app.add_option(
+         "--quantization,-q", o.quantization,
+         "fp8 rounds a bf16 model's layers to 8 bits at load: half the memory. Other names (awq, gptq, "
+         "compressed-tensors, gguf) must be how the model is quantised already. Default: as it is.")
+      ->check(CLI::IsMember(
+          {"auto", "awq", "awq_marlin", "compressed-tensors", "fp8", "gguf", "gptq", "gptq_marlin"}))
+      ->group(group);
   app.add_option("--revision", o.revision, "Branch, tag or commit of a model from the Hub. Default: main.")
       ->group(group);
   app.add_option("--download-dir", raw.download_dir, "Where downloads are kept. Default: the Hub's cache.")
@@ -515,7 +522,7 @@ std::string describe(const ServeOptions& o) {
       "block-size={} kv-cache-dtype={} kv-cache-memory-bytes={} prefix-caching={} scheduling-policy={} "
       "device={} tensor-parallel-size={} threads={} "
       "io-threads={} tokenizer-threads={} max-connections={} max-body-bytes={} shutdown-timeout={} "
-      "generation-config={} "
+      "generation-config={} quantization={} "
       "simulate={} api-keys={}",
       o.listen.host, o.listen.port, o.tls.certfile.empty() ? "off" : "on", or_auto(o.engine.max_model_len),
       o.engine.max_num_seqs, o.engine.max_num_batched_tokens, o.engine.max_num_queued_reqs,
@@ -523,7 +530,8 @@ std::string describe(const ServeOptions& o) {
       o.engine.enable_prefix_caching ? "on" : "off", o.engine.scheduling_policy, o.backend.device,
       o.backend.ranks, or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads,
       o.listen.max_connections, o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config,
-      o.simulation ? o.simulation->name : "off", o.api_keys.size());
+      o.quantization.empty() ? "auto" : o.quantization, o.simulation ? o.simulation->name : "off",
+      o.api_keys.size());
 }
 
 }  // namespace sluice

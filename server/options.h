@@ -28,6 +28,7 @@ struct ServeOptions {
   std::string generation_config = "auto";  // auto: the model's own sampling defaults; vllm: neutral ones
   std::string chat_template_file;
   std::string revision;
+  std::string quantization;  // as models/online_quantisation.h has it
   std::string pooling = "last";                                      // of embeddings
   std::string tool_call_parser = "auto", reasoning_parser = "auto";  // auto: as the chat template tells
   bool enable_log_requests = false;

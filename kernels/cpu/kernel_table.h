@@ -18,7 +18,8 @@ namespace sluice::cpu {
 // Byte group: 512 bytes, byte 64 z + 4 c + b holds input 4 z + b of column c; then scales and minima as
 // above. A run is 32 inputs, or 16 (two runs per group, for the K formats with 16-wide scales). weight =
 // scale * (stored - zero_point) (+ minimum); zero_point is 8 for nibbles, 128 for bytes, 0 with minima. Dense
-// panels: f32 and f16 [inputs][16]; bf16 [inputs / 2][16][2].
+// panels: f32 and f16 [inputs][16]; bf16 [inputs / 2][16][2]. f8: for each
+// 128 inputs 16 f32 scales, times 256, then bytes, byte 32 z + 2 c + b holding input 2 z + b of column c.
 enum class PanelFormat : uint8_t {
   kNibble,
   kNibbleMin,
@@ -30,10 +31,12 @@ enum class PanelFormat : uint8_t {
   kF32,
   kF16,
   kBF16,
+  kF8,
 };
-constexpr int kPanelFormats = 10;
+constexpr int kPanelFormats = 11;
 constexpr int kPanelColumns = 16;
 constexpr int kGroupInputs = 32;
+constexpr int kF8ScaleInputs = 128;
 
 // What the weights need to know of one run of int8 activations besides the values.
 struct ActivationRun {

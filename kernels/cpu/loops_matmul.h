@@ -222,6 +222,52 @@ struct DensePanel {
   static constexpr int kTileRows = kDenseTileRows, kTilePanels = kDenseTilePanels;
 };
 
+// Panels of E4M3 with a scale for each 128 inputs, decoded as they pass.
+struct F8Panel {
+  template <bool kSecond, int R, int P>
+  static inline void input(const MatmulArgs& a, const uint8_t* panel, const uint8_t* x, const F (&scale)[P],
+                           F (&sum)[R][P]) {
+    F w[P];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) w[p] = f_mul(f8_load<kSecond>(panel + p * a.panel_bytes), scale[p]);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      float value;
+      __builtin_memcpy(&value, x + r * a.x_stride + (kSecond ? 4 : 0), 4);
+      const F values = f_set(value);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) sum[r][p] = f_fma(w[p], values, sum[r][p]);
+    }
+  }
+
+  template <int R, int P>
+  static inline void tile(const MatmulArgs& a, const uint8_t* panel, int64_t first_row, int64_t first_column,
+                          Ahead) {
+    const auto* x = static_cast<const uint8_t*>(a.x) + first_row * a.x_stride;
+    F sum[R][P];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) sum[r][p] = f_zero();
+    }
+    for (int64_t group = 0; group < a.inputs; group += kF8ScaleInputs) {
+      F scale[P];
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) scale[p] = i_as_f(i_load(panel + p * a.panel_bytes));
+      panel += 64;
+      const int64_t end = group + kF8ScaleInputs < a.inputs ? group + kF8ScaleInputs : a.inputs;
+#pragma GCC unroll 4
+      for (int64_t k = group; k < end; k += 2, panel += 32, x += 8) {
+        input<false, R, P>(a, panel, x, scale, sum);
+        input<true, R, P>(a, panel, x, scale, sum);
+      }
+    }
+    QuantPanel<true, true, 32>::template store<R, P>(a, sum, first_row, first_column);
+  }
+  // Wide, so that one row's chains of sums do not wait for each other.
+  static constexpr int kTileRows = kRegisters == 32 ? 5 : 2, kTilePanels = kRegisters == 32 ? 4 : 2;
+};
+
 template <class Panel, int R, int P>
 inline void rows_of(int rows, const MatmulArgs& a, const uint8_t* panel, int64_t row, int64_t column,
                     Ahead ahead) {

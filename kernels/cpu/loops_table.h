@@ -19,6 +19,7 @@ constexpr KernelTable make_table() {
   at(PanelFormat::kF32) = matmul_panels<DensePanel<PanelFormat::kF32>>;
   at(PanelFormat::kF16) = matmul_panels<DensePanel<PanelFormat::kF16>>;
   at(PanelFormat::kBF16) = matmul_panels<DensePanel<PanelFormat::kBF16>>;
+  at(PanelFormat::kF8) = matmul_panels<F8Panel>;
   t.quantize_row = quantize_row;
   t.round_row = round_row;
   t.rms_norm = rms_norm;

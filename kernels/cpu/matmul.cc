@@ -12,6 +12,26 @@ constexpr int64_t kParallelPrepare = 16 << 10;  // activations
 
 }  // namespace
 
+// The activations in the order of the weight's columns.
+TensorView MatmulRunner::in_order(const PackedWeight& w, TensorView x) {
+  const std::vector<int32_t>& order = w.input_order();
+  if (order.empty()) return x;
+  const int64_t inputs = w.columns();
+  if (ordered_.size() < static_cast<size_t>(x.rows * inputs))
+    ordered_.resize(static_cast<size_t>(x.rows * inputs));
+  const int chunks = x.rows * inputs < kParallelPrepare
+                         ? 1
+                         : static_cast<int>(std::min<int64_t>(x.rows, pool_->threads() * 4));
+  pool_->run(chunks, [&](int chunk, int) {
+    for (int64_t r = x.rows * chunk / chunks; r < x.rows * (chunk + 1) / chunks; ++r) {
+      const float* const from = x.f32(r);
+      float* const to = ordered_.data() + r * inputs;
+      for (int64_t c = 0; c < inputs; ++c) to[c] = from[order[static_cast<size_t>(c)]];
+    }
+  });
+  return TensorView::of(ordered_.data(), DType::kF32, x.rows, inputs);
+}
+
 void MatmulRunner::prepare(const PackedWeight& w, TensorView x) {
   const int64_t rows = x.rows, inputs = w.columns();
   const int64_t even = (inputs + 1) / 2 * 2;
@@ -85,6 +105,7 @@ void MatmulRunner::run(const PackedWeight& w, TensorView x, const float* bias, T
   SLUICE_CHECK_EQ(out.columns, w.rows());
   SLUICE_CHECK_EQ(out.rows, x.rows);
   if (x.rows == 0) return;
+  x = in_order(w, x);
   prepare(w, x);
   const int panels = w.panel_count(), pairs = (panels + 1) / 2;
   const int64_t row_blocks = (x.rows + kBlockRows - 1) / kBlockRows;

@@ -15,8 +15,8 @@ struct PackedForm {
   int add = 0;
 };
 
-PackedForm packed_form(WeightFormat f) {
-  switch (f) {
+PackedForm packed_form(const HostWeight& weight) {
+  switch (weight.format) {
     case WeightFormat::kF32:
       return {PanelFormat::kF32};
     case WeightFormat::kF16:
@@ -41,6 +41,13 @@ PackedForm packed_form(WeightFormat f) {
       return {PanelFormat::kNibble16, 4 + 4};
     case WeightFormat::kQ6_K:
       return {PanelFormat::kByte16, 128};
+    // Exact but for scales that f16 cannot hold; with zeros of their own, -zero * scale is rounded to f16
+    // too.
+    case WeightFormat::kI4_32:
+    case WeightFormat::kI4_64:
+      return {common_zero(weight) == 8 ? PanelFormat::kNibble : PanelFormat::kNibbleMin, 0};
+    case WeightFormat::kF8:
+      return {PanelFormat::kF8};
   }
   return {PanelFormat::kF32};
 }
@@ -70,6 +77,8 @@ int64_t panel_bytes(PanelFormat f, int64_t columns) {
       return columns * 32;
     case PanelFormat::kBF16:
       return (columns + 1) / 2 * 64;
+    case PanelFormat::kF8:
+      return (columns + kF8ScaleInputs - 1) / kF8ScaleInputs * 64 + columns * kPanelColumns;
     default:
       return columns / kGroupInputs * group_bytes(f);
   }
@@ -97,6 +106,38 @@ void place_q8_block(const uint8_t* block, uint8_t* group, int lane) {
 void store_half(uint8_t* to, float value) {
   const uint16_t half = f32_to_f16(value);
   std::memcpy(to, &half, 2);
+}
+
+void place_i4_block(const uint8_t* block, int groups, PanelFormat form, uint8_t* panel, int lane) {
+  float scale;
+  std::memcpy(&scale, block, 4);
+  const float minimum = -scale * static_cast<float>(block[kI4ZeroAt]);
+  for (int g = 0; g < groups; ++g) {
+    uint8_t* const group = panel + g * group_bytes(form);
+    for (int z = 0; z < 4; ++z)
+      std::memcpy(group + 64 * z + 4 * lane, block + kI4ValuesAt + 16 * g + 4 * z, 4);
+    store_half(group + 256 + 2 * lane, scale);
+    if (has_min(form)) store_half(group + 288 + 2 * lane, minimum);
+  }
+}
+
+// Where the scale of an f8 panel's input lies, and its value.
+int64_t f8_scales_at(int64_t input) {
+  return input / kF8ScaleInputs * (64 + kF8ScaleInputs * kPanelColumns);
+}
+int64_t f8_value_at(int64_t input, int lane) {
+  return f8_scales_at(input) + 64 + input % kF8ScaleInputs / 2 * 32 + 2 * lane + input % 2;
+}
+
+void pack_f8_row(const HostWeight& part, int64_t row, uint8_t* panel, int lane) {
+  const std::byte* const values = part.row(row);
+  for (int64_t i = 0; i < part.columns; ++i) {
+    if (i % kF8ScaleInputs == 0) {
+      const float scale = 256 * part.scales.at(row, i);
+      std::memcpy(panel + f8_scales_at(i) + 4 * lane, &scale, 4);
+    }
+    panel[f8_value_at(i, lane)] = static_cast<uint8_t>(values[i]);
+  }
 }
 
 // Any other quantised format through its decoded runs of 16. Two runs fill a group; formats whose scale spans
@@ -138,6 +179,13 @@ void pack_quantised_row(WeightFormat format, PackedForm form, const std::byte* r
       for (int64_t b = 0; b < blocks; ++b, block += facts.block_bytes, panel += step)
         place_q8_block(block, panel, lane);
       return;
+    case WeightFormat::kI4_32:
+    case WeightFormat::kI4_64: {
+      const int groups = facts.block_weights / kGroupInputs;
+      for (int64_t b = 0; b < blocks; ++b, block += facts.block_bytes, panel += groups * step)
+        place_i4_block(block, groups, form.format, panel, lane);
+      return;
+    }
     default:
       break;
   }
@@ -153,6 +201,10 @@ void pack_panel(const HostWeight& part, PackedForm form, int64_t first_row, uint
   const int lanes = static_cast<int>(std::min<int64_t>(kPanelColumns, part.rows - first_row));
   for (int lane = 0; lane < lanes; ++lane) {
     const std::byte* row = part.row(first_row + lane);
+    if (form.format == PanelFormat::kF8) {
+      pack_f8_row(part, first_row + lane, panel, lane);
+      continue;
+    }
     if (is_quantised(form.format)) {
       pack_quantised_row(part.format, form, row, part.columns, panel, lane);
       continue;
@@ -183,11 +235,16 @@ Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, A
     }
     rows += part.rows;
   }
+  SLUICE_ASSIGN(const auto order, common_input_order(parts));
   auto weight = std::make_unique<PackedWeight>(rows, columns);
+  weight->input_order_.assign(order.begin(), order.end());
+  std::vector<PackedForm> forms;
   int64_t first_row = 0;
   for (const auto& part : parts) {
     Segment s;
-    s.format = packed_form(part.format).format;
+    if (part.format == WeightFormat::kF8) SLUICE_TRY(check_scales(part, kF8ScaleInputs));
+    forms.push_back(packed_form(part));
+    s.format = forms.back().format;
     s.panel_bytes = panel_bytes(s.format, columns);
     s.panel_count = static_cast<int>((part.rows + kPanelColumns - 1) / kPanelColumns);
     s.first_row = first_row;
@@ -211,7 +268,7 @@ Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, A
   for (size_t p = 0; p < parts.size(); ++p) {
     Segment& s = weight->segments_[p];
     s.panels = at;
-    const PackedForm form = packed_form(parts[p].format);
+    const PackedForm form = forms[p];
     const int chunks = std::min(s.panel_count, pool.threads() * 4);
     pool.run(chunks, [&, at](int chunk, int) {
       const int64_t begin = static_cast<int64_t>(s.panel_count) * chunk / chunks;
@@ -226,6 +283,13 @@ Result<std::unique_ptr<Weight>> pack_weight(std::span<const HostWeight> parts, A
 }
 
 void PackedWeight::read_row(int64_t row, float* out) const {
+  if (input_order_.empty()) return read_row_as_packed(row, out);
+  std::vector<float> sorted(input_order_.size());
+  read_row_as_packed(row, sorted.data());
+  for (size_t c = 0; c < sorted.size(); ++c) out[input_order_[c]] = sorted[c];
+}
+
+void PackedWeight::read_row_as_packed(int64_t row, float* out) const {
   SLUICE_CHECK(row >= 0 && row < rows());
   size_t index = 0;
   while (row >= segments_[index].first_row + segments_[index].rows) ++index;
@@ -240,7 +304,12 @@ void PackedWeight::read_row(int64_t row, float* out) const {
   };
   if (!is_quantised(s.format)) {
     for (int64_t i = 0; i < columns(); ++i) {
+      float scale;
       switch (s.format) {
+        case PanelFormat::kF8:
+          std::memcpy(&scale, panel + f8_scales_at(i) + 4 * lane, 4);
+          out[i] = f8_to_f32(panel[f8_value_at(i, lane)]) * (scale / 256);
+          break;
         case PanelFormat::kF32:
           std::memcpy(out + i, panel + (i * 16 + lane) * 4, 4);
           break;

@@ -39,6 +39,8 @@ class PackedWeight : public Weight {
   bool any_bf16() const { return any_bf16_; }
   bool any_f32() const { return any_f32_; }  // f32 or f16 panels: the activations stay f32
   int panel_count() const { return panel_count_; }
+  // Column c multiplies input input_order()[c]; empty: input c.
+  const std::vector<int32_t>& input_order() const { return input_order_; }
 
   // One row as f32 (embedding).
   void read_row(int64_t row, float* out) const;
@@ -48,9 +50,12 @@ class PackedWeight : public Weight {
 
   ArenaPiece memory_;
   std::vector<Segment> segments_;
+  std::vector<int32_t> input_order_;
   size_t bytes_ = 0;
   bool any_quantised_ = false, any_run16_ = false, any_bf16_ = false, any_f32_ = false;
   int panel_count_ = 0;
+
+  void read_row_as_packed(int64_t row, float* out) const;
 };
 
 // kCorrupt for shapes that cannot be, kOutOfMemory when the memory is refused.

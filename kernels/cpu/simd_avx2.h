@@ -172,6 +172,16 @@ inline F half_from(__m256i h) {
 inline F half_load(const void* p) {
   return half_from(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
+// Sixteen pairs of E4M3, the first or second of each as floats of 1/256 of its size: an E4M3 number's bits,
+// moved, are such an f16, small ones too.
+template <bool kSecond>
+inline F f8_load(const void* p) {
+  const __m256i pairs = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  const __m256i sign = kSecond ? pairs : _mm256_slli_epi16(pairs, 8);
+  const __m256i magnitude = kSecond ? _mm256_srli_epi16(pairs, 1) : _mm256_slli_epi16(pairs, 7);
+  return half_from(_mm256_or_si256(_mm256_and_si256(sign, _mm256_set1_epi16(static_cast<short>(0x8000))),
+                                   _mm256_and_si256(magnitude, _mm256_set1_epi16(0x3f80))));
+}
 inline F half_low_to_f(I x) {
   return half_from(low_halves(x));
 }

@@ -10,6 +10,7 @@
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/device_weight.h"
+#include "kernels/cuda/fp8_products.h"
 #include "kernels/cuda/gpu_types.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/nccl_collective.h"
@@ -28,6 +29,8 @@ constexpr int kOldestMajor = 8;  // Ampere: bf16, asynchronous copies
 // them out in bf16 first (4.5 bytes a weight against 0.5 for each sixteen tokens), unless they are very
 // large.
 constexpr int kQuantisedTokens = 128;
+// E4M3 weights likewise, where the library does not multiply them.
+constexpr int kFp8Tokens = 128;
 constexpr int64_t kMostDequantised = int64_t{128} << 20;  // weights
 
 Rows rows_of(TensorView x) {
@@ -52,10 +55,13 @@ class CudaBackend final : public Backend {
         device_(std::move(device)),
         library_(std::move(library)),
         stream_(make_stream()),
+        upload_(stream_),
         stage_(moves_, stream_),
         sampler_(moves_, stream_),
         graphs_(moves_, stream_),
         plan_arrays_(moves_),
+        fp8_products_(moves_),
+        ordered_(moves_),
         sums_(moves_),
         dequantised_(moves_),
         split_sums_(moves_),
@@ -110,13 +116,14 @@ class CudaBackend final : public Backend {
   }
   Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) override {
     here();
-    return load_device_weight(parts, stream_);
+    return load_device_weight(parts, upload_);
   }
 
   // ---- a step ----
 
   const StepBatch& stage(const StepBatch& batch) override {
     here();
+    upload_.release();  // everything is loaded
     host_ = batch;
     planned_ = false;
     return stage_.stage(batch, 0, sampler_.latest_ids());
@@ -137,10 +144,9 @@ class CudaBackend final : public Backend {
   void embed(const Weight& table, std::span<const int32_t> token_ids, TensorView out) override {
     const auto& parts = static_cast<const DeviceWeight&>(table).parts();
     SLUICE_CHECK_EQ(parts.size(), size_t{1});
-    if (parts[0].is_dense())
-      cuda::embed(parts[0].dense, token_ids.data(), rows_of(out), stream_);
-    else
-      cuda::embed(parts[0].quantised, token_ids.data(), rows_of(out), stream_);
+    SLUICE_CHECK(static_cast<const DeviceWeight&>(table).input_order() == nullptr);
+    std::visit([&](const auto& matrix) { cuda::embed(matrix, token_ids.data(), rows_of(out), stream_); },
+               parts[0].matrix);
   }
 
   void rms_norm(TensorView x, const float* scale, float eps, TensorView out) override {
@@ -158,13 +164,22 @@ class CudaBackend final : public Backend {
     SLUICE_CHECK_EQ(x.columns, w.columns());
     SLUICE_CHECK_EQ(out.columns, w.rows());
     if (x.rows == 0) return;
-    for (const DeviceWeight::Part& part : static_cast<const DeviceWeight&>(w).parts()) {
+    const auto& weight = static_cast<const DeviceWeight&>(w);
+    Rows tokens = rows_of(x);
+    if (weight.input_order() != nullptr) {
+      const Rows ordered{
+          ordered_.of<bf16>(static_cast<size_t>(tokens.rows) * static_cast<size_t>(tokens.columns), stream_),
+          tokens.columns, tokens.rows, tokens.columns};
+      reorder(tokens, weight.input_order(), ordered, stream_);
+      tokens = ordered;
+    }
+    for (const DeviceWeight::Part& part : weight.parts()) {
       MatmulOut to{.stride = out.row_stride, .bias = bias == nullptr ? nullptr : bias + part.first_output};
       if (out.dtype == DType::kF32)
         to.rows_f32 = out.row<float>(0) + part.first_output;
       else
         to.rows = rows_of(out).values + part.first_output;
-      multiply(part, rows_of(x), to);
+      std::visit([&](const auto& matrix) { multiply(matrix, tokens, to); }, part.matrix);
     }
   }
 
@@ -235,9 +250,7 @@ class CudaBackend final : public Backend {
             static_cast<int64_t>(cache.layout.page_bytes())};
   }
 
-  void multiply(const DeviceWeight::Part& part, Rows x, const MatmulOut& out) {
-    if (part.is_dense()) return multiply_dense(part.dense, x, out);
-    const QuantisedMatrix& w = part.quantised;
+  void multiply(const QuantisedMatrix& w, Rows x, const MatmulOut& out) {
     const bool few = x.rows <= kQuantisedTokens || options_.deterministic ||
                      int64_t{w.outputs} * w.inputs > kMostDequantised;
     if (few) {
@@ -248,13 +261,25 @@ class CudaBackend final : public Backend {
     bf16* const dense =
         dequantised_.of<bf16>(static_cast<size_t>(w.outputs) * static_cast<size_t>(w.inputs), stream_);
     dequantise(w, dense, stream_);
-    multiply_dense({dense, w.outputs, w.inputs}, x, out);
+    multiply(DenseMatrix{dense, w.outputs, w.inputs}, x, out);
   }
 
-  void multiply_dense(const DenseMatrix& w, Rows x, const MatmulOut& out) {
+  void multiply(const Fp8Matrix& w, Rows x, const MatmulOut& out) {
+    const bool large = int64_t{w.outputs} * w.inputs > kMostDequantised;
     if (x.rows <= kSkinnyTokens || options_.deterministic) return matmul_skinny(w, x, out, stream_);
-    if (library_ != nullptr) return library_->multiply(w, x, out, stream_);
-    matmul_tiled(w, x, out, stream_);
+    if (library_ != nullptr && fp8_products_.multiply(*library_, w, x, out, stream_)) return;
+    if (x.rows <= kFp8Tokens || large) return matmul_skinny(w, x, out, stream_);
+    bf16* const dense =
+        dequantised_.of<bf16>(static_cast<size_t>(w.outputs) * static_cast<size_t>(w.inputs), stream_);
+    dequantise(w, dense, stream_);
+    multiply(DenseMatrix{dense, w.outputs, w.inputs}, x, out);
+  }
+
+  void multiply(const DenseMatrix& w, Rows x, const MatmulOut& out) {
+    if (x.rows <= kSkinnyTokens || options_.deterministic) return matmul_skinny(w, x, out, stream_);
+    if (library_ == nullptr) return matmul_tiled(w, x, out, stream_);
+    library_->multiply(w, x, out, stream_);
+    if (out.bias != nullptr) add_bias(out, x.rows, w.outputs, stream_);
   }
 
   // A model's constants come with every step; they are sent once.
@@ -318,6 +343,7 @@ class CudaBackend final : public Backend {
   const DeviceProperties device_;
   const std::unique_ptr<DenseLibrary> library_;  // null: our own kernels multiply
   const Stream stream_;
+  WeightUpload upload_;
 
   MemoryMoves moves_;
   StepStage stage_;
@@ -331,7 +357,8 @@ class CudaBackend final : public Backend {
   DecodeList decode_;
   PrefillList prefill_;
   DecodeRoom room_;
-  Scratch sums_, dequantised_, split_sums_, split_peaks_, counters_;
+  Fp8Products fp8_products_;
+  Scratch ordered_, sums_, dequantised_, split_sums_, split_peaks_, counters_;
   std::map<const float*, DeviceMemory> constants_;
 };
 
@@ -370,8 +397,9 @@ Status join_by_nccl(std::span<const std::unique_ptr<Backend>> backends) {
   const auto count = static_cast<int>(backends.size());
   for (int r = 0; r < count; ++r) {
     auto& backend = static_cast<CudaBackend&>(*backends[static_cast<size_t>(r)]);
-    joined.push_back(std::async(std::launch::async,
-                                [&backend, &id, r, count] { return backend.join_by_nccl(id, {r, count}); }));
+    joined.push_back(std::async(std::launch::async, [&backend, &id, r, count] {
+      return backend.join_by_nccl(id, {r, count});
+    }));
   }
   Status first;
   for (auto& one : joined) {

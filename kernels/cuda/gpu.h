@@ -61,7 +61,13 @@ inline uint32_t pack_bf16(float low, float high) {
 inline uint32_t pack_f16(float low, float high) {
   return f32_to_f16(low) | static_cast<uint32_t>(f32_to_f16(high)) << 16U;
 }
-// Two fp8 in the low half of a word as two f16, exactly.
+// Of a word of four fp8: bf16_of_fp8<0> is the first two as two bf16, <1> the last two, exactly (of weights,
+// which are numbers). f16_of_fp8: the two in the low half of a word as two f16.
+template <int kHalf>
+inline uint32_t bf16_of_fp8(uint32_t word) {
+  const uint32_t pair = word >> (16 * kHalf);
+  return pack_bf16(f8_to_f32(static_cast<uint8_t>(pair)), f8_to_f32(static_cast<uint8_t>(pair >> 8U)));
+}
 inline uint32_t f16_of_fp8(uint32_t pair) {
   return pack_f16(f8_to_f32(static_cast<uint8_t>(pair)), f8_to_f32(static_cast<uint8_t>(pair >> 8U)));
 }
@@ -92,9 +98,18 @@ __device__ __forceinline__ uint32_t pack_f16(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
+template <int kHalf>
+__device__ __forceinline__ uint32_t bf16_of_fp8(uint32_t word) {
+  // Moved to where bf16 has its exponent, an fp8 is 2^-120 of what it was, small ones too.
+  const uint32_t spread = __byte_perm(word, 0, kHalf == 0 ? 0x1404 : 0x3424);
+  const uint32_t bits = (spread & 0x80008000U) | (spread >> 4U & 0x07f007f0U);
+  const uint32_t power = 0x7b807b80U;  // 2^120, twice
+  const __nv_bfloat162 scaled = __hmul2(*reinterpret_cast<const __nv_bfloat162*>(&bits),
+                                        *reinterpret_cast<const __nv_bfloat162*>(&power));
+  return *reinterpret_cast<const uint32_t*>(&scaled);
+}
 __device__ __forceinline__ uint32_t f16_of_fp8(uint32_t pair) {
-  const __half2_raw both =
-      __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(pair), __NV_E4M3);
+  const __half2_raw both = __nv_cvt_fp8x2_to_halfraw2(static_cast<__nv_fp8x2_storage_t>(pair), __NV_E4M3);
   return both.x | static_cast<uint32_t>(both.y) << 16U;
 }
 #endif

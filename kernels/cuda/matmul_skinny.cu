@@ -12,53 +12,18 @@
 // over the group, which a kernel of their own has made.
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/cuda/skinny_sums.h"
 #include "kernels/cuda/tile_values.h"
 
 namespace sluice::cuda {
 namespace {
-
-constexpr int kWarps = 8, kThreads = kWarps * kWarp;
-constexpr int kTokensPerTile = 8;
-
-// The warps' sums, added in their order, and written where they belong.
-template <int kTokenTiles>
-__device__ __forceinline__ void reduce_and_store(const float (&acc)[kTokenTiles][4], float* room,
-                                                 float scale_low, float scale_high, int outputs,
-                                                 int first_token, int tokens, const MatmulOut& out) {
-  constexpr int kTokens = kTokenTiles * kTokensPerTile;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int group = lane / 4, quad = lane % 4;
-#pragma unroll
-  for (int j = 0; j < kTokenTiles; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = group + 8 * (i / 2), token = kTokensPerTile * j + 2 * quad + i % 2;
-      room[(warp * kTokens + token) * kTileOutputs + row] = acc[j][i] * (i < 2 ? scale_low : scale_high);
-    }
-  }
-  __syncthreads();
-  for (int at = static_cast<int>(threadIdx.x); at < kTokens * kTileOutputs; at += kThreads) {
-    const int token = first_token + at / kTileOutputs;
-    const int output = static_cast<int>(blockIdx.x) * kTileOutputs + at % kTileOutputs;
-    if (token >= tokens || output >= outputs) continue;
-    float sum = 0;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) sum += room[w * kTokens * kTileOutputs + at];
-    if (out.bias != nullptr) sum += out.bias[output];
-    const int64_t to = token * out.stride + output;
-    if (out.rows != nullptr)
-      convert(sum, out.rows[to]);
-    else
-      out.rows_f32[to] = sum;
-  }
-}
 
 // ---- dense ----
 
 constexpr int kDenseStep = 32;  // inputs of a warp's turn
 
 template <int kTokenTiles>
-__global__ void __launch_bounds__(kThreads, 3) dense_kernel(DenseMatrix w, Rows x, MatmulOut out) {
+__global__ void __launch_bounds__(kSkinnyThreads, 3) dense_kernel(DenseMatrix w, Rows x, MatmulOut out) {
   SLUICE_DYNAMIC_SHARED(float, room);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int group = lane / 4, quad = lane % 4;
@@ -76,7 +41,7 @@ __global__ void __launch_bounds__(kThreads, 3) dense_kernel(DenseMatrix w, Rows 
 
   float acc[kTokenTiles][4] = {};
 #pragma unroll 4
-  for (int k = warp * kDenseStep; k < w.inputs; k += kWarps * kDenseStep) {
+  for (int k = warp * kDenseStep; k < w.inputs; k += kSkinnyWarps * kDenseStep) {
     const int at = k + 8 * quad;
     const bool inside = at < w.inputs;  // inputs are a multiple of 8
     const uint4 none = make_uint4(0, 0, 0, 0);
@@ -94,20 +59,22 @@ __global__ void __launch_bounds__(kThreads, 3) dense_kernel(DenseMatrix w, Rows 
 
 // ---- quantised ----
 
-template <int kBits, int kGroup, bool kMinimum, int kTokenTiles>
+template <int kIndex, int kTokenTiles>
 struct Turn {  // one tile of inputs
-  static constexpr int kStepsPerGroup = kGroup / 16;
+  static constexpr QuantisedLayout kLayout = kLayouts[kIndex];
+  static constexpr int kGroup = kLayout.group, kStepsPerGroup = kGroup / 16;
   const std::byte* tile;
   const bf16* const (&tokens)[kTokenTiles];
   const float* sums;  // of the block's first token
   int first_input, inputs, lane, token_count;
-  float zero;
   float (&acc)[kTokenTiles][4];
 
   template <int s>
-  __device__ __forceinline__ void step(const TileValues<kBits>& values, float (&of_group)[kTokenTiles][4]) {
+  __device__ __forceinline__ void step(const TileValues<kLayout.bits>& values,
+                                       float (&of_group)[kTokenTiles][4]) {
     uint32_t a[4];
-    values.template unpack<s>(zero, a);
+    const int place = s / kStepsPerGroup * kTileOutputs + lane / 4;
+    values.template unpack<s>(zero_at<kIndex>(tile, place), zero_at<kIndex>(tile, place + 8), a);
     const int at = first_input + 16 * s + 4 * (lane % 4);
 #pragma unroll
     for (int j = 0; j < kTokenTiles; ++j) {
@@ -126,8 +93,8 @@ struct Turn {  // one tile of inputs
 
   template <int g>
   __device__ __forceinline__ void add_group(const float (&of_group)[kTokenTiles][4]) {
-    constexpr QuantisedLayout kLayout{kBits, kGroup, 0, kMinimum};
-    const std::byte* const scales = tile + kLayout.low_bytes() + kLayout.high_bytes();
+    constexpr bool kMinimum = kLayout.has_minimum;
+    const std::byte* const scales = tile + kLayout.scales_at();
     const GroupScale of[2] = {GroupScale::at<kMinimum>(scales, g * kTileOutputs + lane / 4),
                               GroupScale::at<kMinimum>(scales, g * kTileOutputs + lane / 4 + 8)};
 #pragma unroll
@@ -144,22 +111,25 @@ struct Turn {  // one tile of inputs
   }
 
   __device__ __forceinline__ void take() {
-    TileValues<kBits> values;
+    TileValues<kLayout.bits> values;
     values.load(tile, lane);
     float of_group[kTokenTiles][4] = {};
     step<0>(values, of_group);
     step<1>(values, of_group);
-    if (first_input + 32 >= inputs) return;  // inputs are a multiple of 32: the tile's second half is beyond
+    // Inputs are a multiple of 32, or of 64 where groups are: the tile's second half may be beyond.
+    if constexpr (kGroup <= 32) {
+      if (first_input + 32 >= inputs) return;
+    }
     step<2>(values, of_group);
     step<3>(values, of_group);
   }
 };
 
-template <int kBits, int kGroup, bool kMinimum, int kTokenTiles>
-__global__ void __launch_bounds__(kThreads, 3)
+template <int kIndex, int kTokenTiles>
+__global__ void __launch_bounds__(kSkinnyThreads, 3)
     quantised_kernel(QuantisedMatrix w, Rows x, const float* sums, MatmulOut out) {
   SLUICE_DYNAMIC_SHARED(float, room);
-  constexpr QuantisedLayout kLayout{kBits, kGroup, 0, kMinimum};
+  constexpr QuantisedLayout kLayout = kLayouts[kIndex];
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int group = lane / 4;
   const int first_output = static_cast<int>(blockIdx.x) * kTileOutputs;
@@ -172,16 +142,15 @@ __global__ void __launch_bounds__(kThreads, 3)
   const std::byte* const panel = w.tiles + static_cast<int64_t>(blockIdx.x) * tiles * kLayout.tile_bytes();
 
   float acc[kTokenTiles][4] = {};
-  for (int t = warp; t < tiles; t += kWarps) {
-    Turn<kBits, kGroup, kMinimum, kTokenTiles>{
+  for (int t = warp; t < tiles; t += kSkinnyWarps) {
+    Turn<kIndex, kTokenTiles>{
         panel + static_cast<int64_t>(t) * kLayout.tile_bytes(),
         tokens,
-        kMinimum ? sums + static_cast<int64_t>(first_token) * (w.inputs / kGroup) : nullptr,
+        kLayout.has_minimum ? sums + static_cast<int64_t>(first_token) * (w.inputs / kLayout.group) : nullptr,
         t * kTileInputs,
         w.inputs,
         lane,
         x.rows - first_token,
-        raised<kBits>(w.layout.zero),
         acc}
         .take();
   }
@@ -199,28 +168,12 @@ __global__ void group_sums_kernel(Rows x, int group, float* sums) {
   sums[static_cast<int64_t>(blockIdx.x) * groups + g] = sum;
 }
 
-Grid grid_of(int outputs, int tokens, int token_tiles, Stream stream) {
-  const int tokens_per_block = token_tiles * kTokensPerTile;
-  return {dim3(static_cast<unsigned>((outputs + kTileOutputs - 1) / kTileOutputs),
-               static_cast<unsigned>((tokens + tokens_per_block - 1) / tokens_per_block)),
-          dim3(kThreads), sizeof(float) * kWarps * tokens_per_block * kTileOutputs, stream};
-}
-
-template <int kBits, int kGroup, bool kMinimum>
-void launch_quantised(const QuantisedMatrix& w, Rows x, const float* sums, const MatmulOut& out,
-                      Stream stream) {
-  const int token_tiles = x.rows <= kTokensPerTile ? 1 : 2;
-  const auto kernel = token_tiles == 1 ? quantised_kernel<kBits, kGroup, kMinimum, 1>
-                                       : quantised_kernel<kBits, kGroup, kMinimum, 2>;
-  launch(kernel, grid_of(w.outputs, x.rows, token_tiles, stream), w, x, sums, out);
-}
-
 }  // namespace
 
 void matmul_skinny(const DenseMatrix& w, Rows x, const MatmulOut& out, Stream stream) {
   const int token_tiles = x.rows <= kTokensPerTile ? 1 : 2;
   launch(token_tiles == 1 ? dense_kernel<1> : dense_kernel<2>,
-         grid_of(w.outputs, x.rows, token_tiles, stream), w, x, out);
+         skinny_grid(w.outputs, x.rows, token_tiles, stream), w, x, out);
 }
 
 void matmul_skinny(const QuantisedMatrix& w, Rows x, float* sums, const MatmulOut& out, Stream stream) {
@@ -232,17 +185,12 @@ void matmul_skinny(const QuantisedMatrix& w, Rows x, float* sums, const MatmulOu
     launch(group_sums_kernel, {dim3(static_cast<unsigned>(x.rows), (groups + 63) / 64), dim3(64), 0, stream},
            read, l.group, sums);
   }
-  if (l.bits == 4 && l.group == 32)
-    return l.has_minimum ? launch_quantised<4, 32, true>(w, x, sums, out, stream)
-                         : launch_quantised<4, 32, false>(w, x, sums, out, stream);
-  if (l.bits == 4)
-    return l.has_minimum ? launch_quantised<4, 16, true>(w, x, sums, out, stream)
-                         : launch_quantised<4, 16, false>(w, x, sums, out, stream);
-  if (l.bits == 5)
-    return l.has_minimum ? launch_quantised<5, 32, true>(w, x, sums, out, stream)
-                         : launch_quantised<5, 32, false>(w, x, sums, out, stream);
-  if (l.bits == 6) return launch_quantised<6, 16, false>(w, x, sums, out, stream);
-  launch_quantised<8, 32, false>(w, x, sums, out, stream);
+  const int token_tiles = x.rows <= kTokensPerTile ? 1 : 2;
+  const Grid grid = skinny_grid(w.outputs, x.rows, token_tiles, stream);
+  with_layout(l, [&]<int kIndex>() {
+    launch(token_tiles == 1 ? quantised_kernel<kIndex, 1> : quantised_kernel<kIndex, 2>, grid, w, x, sums,
+           out);
+  });
 }
 
 }  // namespace sluice::cuda

@@ -120,12 +120,15 @@ __global__ void __launch_bounds__(kThreads) add_bias_kernel(MatmulOut out, int o
 // ---- single rows and whole weights in bf16 ----
 
 // Four of the lane's values of a step: of output g where `upper` is 0, of g + 8 where it is 1.
-template <int kBits, int kGroup, bool kMinimum, int s>
-__device__ __forceinline__ void write_step(const TileValues<kBits>& values, const std::byte* scales,
-                                           float zero, float row_scale, int output, bf16* out) {
+template <int kIndex, int s>
+__device__ __forceinline__ void write_step(const TileValues<kLayouts[kIndex].bits>& values,
+                                           const std::byte* tile, float row_scale, int output, bf16* out) {
+  constexpr QuantisedLayout kLayout = kLayouts[kIndex];
+  const int place = 16 * s / kLayout.group * kTileOutputs + output;
+  const float zero = zero_at<kIndex>(tile, place);
   uint32_t a[4];
-  values.template unpack<s>(zero, a);
-  const GroupScale of = GroupScale::at<kMinimum>(scales, 16 * s / kGroup * kTileOutputs + output);
+  values.template unpack<s>(zero, zero, a);
+  const GroupScale of = GroupScale::at<kLayout.has_minimum>(tile + kLayout.scales_at(), place);
   const float scale = of.scale * row_scale, minimum = of.minimum * row_scale;
   const uint32_t first = output < 8 ? a[0] : a[1], second = output < 8 ? a[2] : a[3];
   *reinterpret_cast<uint2*>(out + 16 * s) =
@@ -134,60 +137,42 @@ __device__ __forceinline__ void write_step(const TileValues<kBits>& values, cons
 }
 
 // Row `output` of the weight, inputs 4 q … of each step of a tile.
-template <int kBits, int kGroup, bool kMinimum>
+template <int kIndex>
 __device__ __forceinline__ void write_piece(const QuantisedMatrix& w, int output, int tile_index, int quad,
                                             bf16* out) {
-  constexpr QuantisedLayout kLayout{kBits, kGroup, 0, kMinimum};
+  constexpr QuantisedLayout kLayout = kLayouts[kIndex];
   const int tiles = (w.inputs + kTileInputs - 1) / kTileInputs, in_tile = output % kTileOutputs;
   const std::byte* const tile =
       w.tiles + (static_cast<int64_t>(output / kTileOutputs) * tiles + tile_index) * kLayout.tile_bytes();
-  TileValues<kBits> values;
+  TileValues<kLayout.bits> values;
   values.load(tile, 4 * (in_tile % 8) + quad);
-  const std::byte* const scales = tile + kLayout.low_bytes() + kLayout.high_bytes();
-  const float zero = raised<kBits>(w.layout.zero), row_scale = w.row_scales[output];
+  const float row_scale = w.row_scales[output];
   bf16* const to = out + tile_index * kTileInputs + 4 * quad;
-  write_step<kBits, kGroup, kMinimum, 0>(values, scales, zero, row_scale, in_tile, to);
-  write_step<kBits, kGroup, kMinimum, 1>(values, scales, zero, row_scale, in_tile, to);
+  write_step<kIndex, 0>(values, tile, row_scale, in_tile, to);
+  write_step<kIndex, 1>(values, tile, row_scale, in_tile, to);
   if (tile_index * kTileInputs + 32 >= w.inputs) return;
-  write_step<kBits, kGroup, kMinimum, 2>(values, scales, zero, row_scale, in_tile, to);
-  write_step<kBits, kGroup, kMinimum, 3>(values, scales, zero, row_scale, in_tile, to);
+  write_step<kIndex, 2>(values, tile, row_scale, in_tile, to);
+  write_step<kIndex, 3>(values, tile, row_scale, in_tile, to);
 }
 
 constexpr int kRowThreads = 128;
 
 // A thread a quarter of a tile's row. `ids` null: row r of the result is row r of the weight.
-template <int kBits, int kGroup, bool kMinimum>
+template <int kIndex>
 __global__ void __launch_bounds__(kRowThreads) rows_kernel(QuantisedMatrix w, const int32_t* ids, Rows out) {
   const int piece = static_cast<int>(blockIdx.y * kRowThreads + threadIdx.x);
   if (piece >= (w.inputs + kTileInputs - 1) / kTileInputs * 4) return;
   const int row = static_cast<int>(blockIdx.x);
-  write_piece<kBits, kGroup, kMinimum>(w, ids == nullptr ? row : ids[row], piece / 4, piece % 4,
-                                       out.values + row * out.stride);
-}
-
-template <int kBits, int kGroup, bool kMinimum>
-void launch_rows(const QuantisedMatrix& w, const int32_t* ids, Rows out, Stream stream) {
-  const int pieces = (w.inputs + kTileInputs - 1) / kTileInputs * 4;
-  launch(
-      rows_kernel<kBits, kGroup, kMinimum>,
-      {dim3(static_cast<unsigned>(out.rows), static_cast<unsigned>((pieces + kRowThreads - 1) / kRowThreads)),
-       dim3(kRowThreads), 0, stream},
-      w, ids, out);
+  write_piece<kIndex>(w, ids == nullptr ? row : ids[row], piece / 4, piece % 4,
+                      out.values + row * out.stride);
 }
 
 void write_rows(const QuantisedMatrix& w, const int32_t* ids, Rows out, Stream stream) {
-  const QuantisedLayout& l = w.layout;
-  if (l.bits == 4 && l.group == 32)
-    return l.has_minimum ? launch_rows<4, 32, true>(w, ids, out, stream)
-                         : launch_rows<4, 32, false>(w, ids, out, stream);
-  if (l.bits == 4)
-    return l.has_minimum ? launch_rows<4, 16, true>(w, ids, out, stream)
-                         : launch_rows<4, 16, false>(w, ids, out, stream);
-  if (l.bits == 5)
-    return l.has_minimum ? launch_rows<5, 32, true>(w, ids, out, stream)
-                         : launch_rows<5, 32, false>(w, ids, out, stream);
-  if (l.bits == 6) return launch_rows<6, 16, false>(w, ids, out, stream);
-  launch_rows<8, 32, false>(w, ids, out, stream);
+  const int pieces = (w.inputs + kTileInputs - 1) / kTileInputs * 4;
+  const Grid grid{
+      dim3(static_cast<unsigned>(out.rows), static_cast<unsigned>((pieces + kRowThreads - 1) / kRowThreads)),
+      dim3(kRowThreads), 0, stream};
+  with_layout(w.layout, [&]<int kIndex>() { launch(rows_kernel<kIndex>, grid, w, ids, out); });
 }
 
 }  // namespace

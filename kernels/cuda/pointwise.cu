@@ -123,6 +123,18 @@ __global__ void __launch_bounds__(kFlatThreads) gather_f32_kernel(Rows x, const 
   for (int k = 0; k < kVector; ++k) to[k] = e.v[k];
 }
 
+__global__ void __launch_bounds__(kFlatThreads) reorder_kernel(Rows x, const int32_t* order, Rows out) {
+  const int i = static_cast<int>(blockIdx.y * kFlatThreads + threadIdx.x) * kVector;
+  if (i >= out.columns) return;
+  const bf16* const from = x.values + blockIdx.x * x.stride;
+  uint32_t pairs[kVector / 2];
+#pragma unroll
+  for (int k = 0; k < kVector / 2; ++k)
+    pairs[k] = from[order[i + 2 * k]].bits | static_cast<uint32_t>(from[order[i + 2 * k + 1]].bits) << 16U;
+  *reinterpret_cast<uint4*>(out.values + blockIdx.x * out.stride + i) =
+      make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+}
+
 // ---- rotary positions ----
 
 // In double precision: at position 100,000 a float angle is off by hundredths. Once a step, T * D / 2 of
@@ -238,6 +250,10 @@ void gather_rows(Rows x, const int32_t* rows, Rows out, Stream stream) {
 
 void gather_rows_f32(Rows x, const int32_t* rows, int count, float* out, Stream stream) {
   launch(gather_f32_kernel, {flat_blocks(count, x.columns), dim3(kFlatThreads), 0, stream}, x, rows, out);
+}
+
+void reorder(Rows x, const int32_t* order, Rows out, Stream stream) {
+  launch(reorder_kernel, {flat_blocks(out.rows, out.columns), dim3(kFlatThreads), 0, stream}, x, order, out);
 }
 
 void rope_angles(const int32_t* positions, int tokens, const float* inverse_frequencies, int half,

@@ -34,6 +34,8 @@ void resolve_tokens(int32_t* ids, int count, const int32_t* latest, Stream strea
 void gather_rows(Rows x, const int32_t* rows, Rows out, Stream stream);
 // The same as f32, out [count, x.columns] dense.
 void gather_rows_f32(Rows x, const int32_t* rows, int count, float* out, Stream stream);
+// out[t][c] = x[t][order[c]]; `order` on the device, [out.columns], a permutation. 4 bytes an element.
+void reorder(Rows x, const int32_t* order, Rows out, Stream stream);
 // out [tokens, 2 * half]: cosines, then sines, of positions[t] * inverse_frequencies[i], times `factor`.
 void rope_angles(const int32_t* positions, int tokens, const float* inverse_frequencies, int half,
                  float factor, float* out, Stream stream);

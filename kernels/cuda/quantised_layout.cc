@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/parallel.h"
 #include "kernels/quant_blocks.h"
 
 namespace sluice::cuda {
@@ -39,6 +40,13 @@ void store_value(const QuantisedLayout& layout, std::byte* tile, Place at, uint3
     or_word(high, 2 * at.lane + at.step / 2,
             stored >> 4U << (16 * at.second + 8 * (at.step % 2) + 2 * at.pair));
   }
+}
+
+// Four values of 4 bits from input `input` on, a multiple of four: all are one lane's.
+void store_four(std::byte* tile, int output, int input, const uint32_t (&stored)[4]) {
+  const Place at = place_of(output, input);
+  or_word(tile, 4 * at.lane + at.step,
+          (stored[0] | stored[1] << 16 | stored[2] << 8 | stored[3] << 24) << (4 * at.pair));
 }
 
 // What brings the decoded integers (quant_blocks.h) to stored ones: some come around zero.
@@ -87,43 +95,53 @@ QuantisedLayout layout_of(WeightFormat format) {
       return {4, 16, 4, false};
     case WeightFormat::kQ6_K:
       return {6, 16, 32, false};
+    case WeightFormat::kI4_32:
+      return {4, 32, 0, false, true};
+    case WeightFormat::kI4_64:
+      return {4, 64, 0, false, true};
     default:
       SLUICE_CHECK(!"a quantised format");
       return {};
   }
 }
 
-PackedTiles pack_tiles(const HostWeight& weight) {
-  PackedTiles packed;
-  packed.layout = layout_of(weight.format);
-  packed.outputs = static_cast<int>(weight.rows);
-  packed.inputs = static_cast<int>(weight.columns);
+namespace {
+
+// Rows [first, last) of the weight, whole panels but for the last.
+void pack_rows(const HostWeight& weight, int64_t first, int64_t last, PackedTiles& packed) {
   const QuantisedLayout& layout = packed.layout;
-  const int64_t panels = (weight.rows + kTileOutputs - 1) / kTileOutputs;
   const int64_t tiles = (weight.columns + kTileInputs - 1) / kTileInputs;
-  packed.tiles.resize(static_cast<size_t>(panels * tiles * layout.tile_bytes()));
-  packed.row_scales.assign(static_cast<size_t>(panels * kTileOutputs), 0);
   const auto facts = facts_of(weight.format);
+  const bool four_bits = weight.format == WeightFormat::kI4_32 || weight.format == WeightFormat::kI4_64;
   std::vector<QuantRun> runs(static_cast<size_t>(weight.columns / 16));
-  for (int64_t row = 0; row < weight.rows; ++row) {
-    const std::byte* block = weight.row(row);
-    for (int64_t b = 0; b < weight.columns / facts.block_weights; ++b, block += facts.block_bytes)
-      unpack_block(weight.format, block, runs.data() + b * (facts.block_weights / 16));
+  for (int64_t row = first; row < last; ++row) {
+    const std::byte* const blocks = weight.row(row);
+    for (int64_t b = 0; b < weight.columns / facts.block_weights; ++b)
+      unpack_block(weight.format, blocks + b * facts.block_bytes,
+                   runs.data() + b * (facts.block_weights / 16));
     const float row_scale = row_scale_of(runs);
     packed.row_scales[static_cast<size_t>(row)] = row_scale;
     const int output = static_cast<int>(row % kTileOutputs);
     for (size_t r = 0; r < runs.size(); ++r) {
       const QuantRun& run = runs[r];
-      const int first = static_cast<int>(r * 16 % kTileInputs);
+      const int from = static_cast<int>(r * 16 % kTileInputs);
       std::byte* const tile =
           packed.tiles.data() +
           (row / kTileOutputs * tiles + static_cast<int64_t>(r) * 16 / kTileInputs) * layout.tile_bytes();
-      for (int i = 0; i < 16; ++i) {
-        const int stored = run.q[i] + stored_shift(weight.format);
-        store_value(layout, tile, place_of(output, first + i), static_cast<uint32_t>(stored));
+      int shift = stored_shift(weight.format);
+      const int place = from / layout.group * kTileOutputs + output;
+      if (four_bits) {
+        const std::byte zero =
+            blocks[static_cast<int64_t>(r) * 16 / facts.block_weights * facts.block_bytes + kI4ZeroAt];
+        shift = static_cast<int>(zero);
+        if (layout.has_zeros) tile[layout.zeros_at() + place] = zero;
       }
-      const int place = first / layout.group * kTileOutputs + output;
-      std::byte* const scales = tile + layout.low_bytes() + layout.high_bytes();
+      const auto stored = [&](int i) { return static_cast<uint32_t>(run.q[i] + shift); };
+      for (int i = 0; i < 16 && layout.bits == 4; i += 4)
+        store_four(tile, output, from + i, {stored(i), stored(i + 1), stored(i + 2), stored(i + 3)});
+      for (int i = 0; i < 16 && layout.bits != 4; ++i)
+        store_value(layout, tile, place_of(output, from + i), stored(i));
+      std::byte* const scales = tile + layout.scales_at();
       const uint16_t scale = f32_to_f16(run.scale / row_scale), minimum = f32_to_f16(run.offset / row_scale);
       if (layout.has_minimum) {
         std::memcpy(scales + 4 * place, &scale, 2);
@@ -133,6 +151,26 @@ PackedTiles pack_tiles(const HostWeight& weight) {
       }
     }
   }
+}
+
+}  // namespace
+
+PackedTiles pack_tiles(const HostWeight& weight) {
+  PackedTiles packed;
+  packed.layout = layout_of(weight.format);
+  if (packed.layout.has_zeros && common_zero(weight) == 8) {
+    packed.layout.has_zeros = false;
+    packed.layout.zero = 8;
+  }
+  packed.outputs = static_cast<int>(weight.rows);
+  packed.inputs = static_cast<int>(weight.columns);
+  const int64_t panels = (weight.rows + kTileOutputs - 1) / kTileOutputs;
+  const int64_t tiles = (weight.columns + kTileInputs - 1) / kTileInputs;
+  packed.tiles.resize(static_cast<size_t>(panels * tiles * packed.layout.tile_bytes()));
+  packed.row_scales.assign(static_cast<size_t>(panels * kTileOutputs), 0);
+  in_parallel(panels, [&](int64_t first, int64_t last) {
+    pack_rows(weight, first * kTileOutputs, std::min(last * kTileOutputs, weight.rows), packed);
+  });
   return packed;
 }
 

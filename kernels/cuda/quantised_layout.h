@@ -15,12 +15,15 @@
 //               + 2 p.
 //   scales      f16, one for each group of `group` inputs and each output: [64 / group][16], with a minimum
 //               behind each scale where there are minima
+//   zeros       where groups have their own: a byte for each scale, behind all of them
 // weight = (stored - zero) * scale * row_scale + minimum * row_scale; row_scale is a power of two, so that
-// small scales do not vanish in f16. Outputs and inputs beyond the weight's own are zeros.
+// small scales do not vanish in f16. Outputs and inputs beyond the weight's own are zeros. Groups of more
+// than 64 inputs have their scale in each tile: 4.25 bits a weight, 4.375 with zeros.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <vector>
 
@@ -32,18 +35,49 @@ inline constexpr int kTileOutputs = 16, kTileInputs = 64;
 
 struct QuantisedLayout {
   int bits = 4;    // 4, 5, 6 or 8
-  int group = 32;  // 16 or 32
-  int zero = 0;
+  int group = 32;  // 16, 32 or 64
+  int zero = 0;    // of all
   bool has_minimum = false;
+  bool has_zeros = false;
 
   constexpr int low_bytes() const { return bits == 8 ? 1024 : 512; }
   constexpr int high_bytes() const { return bits == 5 ? 128 : bits == 6 ? 256 : 0; }
+  constexpr int scales_at() const { return low_bytes() + high_bytes(); }
   constexpr int scale_bytes() const { return kTileInputs / group * kTileOutputs * (has_minimum ? 4 : 2); }
-  constexpr int tile_bytes() const { return low_bytes() + high_bytes() + scale_bytes(); }
-  bool operator==(const QuantisedLayout&) const = default;
+  constexpr int zeros_at() const { return scales_at() + scale_bytes(); }
+  constexpr int tile_bytes() const {
+    return zeros_at() + (has_zeros ? kTileInputs / group * kTileOutputs : 0);
+  }
+  constexpr bool operator==(const QuantisedLayout&) const = default;
 };
 
-// Quantised formats only. The 2- and 3-bit ones are widened to 4 bits.
+// All there are; kernels are compiled for each.
+inline constexpr QuantisedLayout kLayouts[] = {
+    {4, 32, 8},               // Q4_0, and I4_32 of one zero
+    {4, 32, 0, true},         // Q4_1, Q4_K
+    {5, 32, 16},              // Q5_0
+    {5, 32, 0, true},         // Q5_1, Q5_K
+    {8, 32, 128},             // Q8_0
+    {4, 16, 0, true},         // Q2_K
+    {4, 16, 4},               // Q3_K
+    {6, 16, 32},              // Q6_K
+    {4, 64, 8},               // I4_64 of one zero
+    {4, 32, 0, false, true},  // I4_32
+    {4, 64, 0, false, true},  // I4_64
+};
+
+// Calls body.operator()<i>() where kLayouts[i] is the layout. (nvcc takes no such struct for an argument.)
+template <int kIndex = 0, class Body>
+void with_layout(const QuantisedLayout& layout, const Body& body) {
+  if constexpr (kIndex < static_cast<int>(std::size(kLayouts))) {
+    if (layout == kLayouts[kIndex]) return body.template operator()<kIndex>();
+    with_layout<kIndex + 1>(layout, body);
+  }
+}
+
+// Quantised formats only. The 2- and 3-bit ones are widened to 4 bits. Of the 4-bit ones with zeros this is
+// the layout where these differ; with the same zero of 8 everywhere, as in symmetric checkpoints,
+// `pack_tiles` leaves them out.
 QuantisedLayout layout_of(WeightFormat format);
 
 struct PackedTiles {

@@ -36,23 +36,23 @@ struct TileValues {
       high[1] = pair.y;
     }
   }
-  // Of step s, the left operand. `zero` comes raised as the integers are.
+  // Of step s, the left operand. The zeros of outputs g and g + 8 come raised as the integers are.
   template <int s>
-  __device__ __forceinline__ void unpack(float zero, uint32_t (&a)[4]) const {
+  __device__ __forceinline__ void unpack(float zero_low, float zero_high, uint32_t (&a)[4]) const {
     const uint32_t word = s == 0 ? low.x : s == 1 ? low.y : s == 2 ? low.z : low.w;
     if constexpr (kBits == 8) {
       const uint32_t second = s == 0 ? more.x : s == 1 ? more.y : s == 2 ? more.z : more.w;
-      a[0] = byte_integers(word, zero);
-      a[1] = byte_integers(word >> 8U, zero);
-      a[2] = byte_integers(second, zero);
-      a[3] = byte_integers(second >> 8U, zero);
+      a[0] = byte_integers(word, zero_low);
+      a[1] = byte_integers(word >> 8U, zero_high);
+      a[2] = byte_integers(second, zero_low);
+      a[3] = byte_integers(second >> 8U, zero_high);
     } else {
 #pragma unroll
       for (int p = 0; p < 4; ++p) {
         uint32_t halves = word >> (4 * p) & 0x000f000fU;
         if constexpr (kBits == 5) halves |= (high[0] >> (4 * s + p) & 0x00010001U) << 4U;
         if constexpr (kBits == 6) halves |= (high[s / 2] >> (8 * (s % 2) + 2 * p) & 0x00030003U) << 4U;
-        a[p] = small_integers(halves, zero);
+        a[p] = small_integers(halves, p % 2 == 0 ? zero_low : zero_high);
       }
     }
   }
@@ -61,6 +61,15 @@ struct TileValues {
 template <int kBits>
 __device__ __forceinline__ constexpr float raised(int zero) {
   return static_cast<float>((kBits == 8 ? 1 << 23 : 128) + zero);
+}
+
+// What is to be taken off the raised integers of a place: group in the tile * 16 + output in the tile.
+template <int kIndex>
+__device__ __forceinline__ float zero_at(const std::byte* tile, int place) {
+  constexpr QuantisedLayout kLayout = kLayouts[kIndex];
+  if constexpr (kLayout.has_zeros)
+    return raised<kLayout.bits>(static_cast<int>(tile[kLayout.zeros_at() + place]));
+  return raised<kLayout.bits>(kLayout.zero);
 }
 
 struct GroupScale {

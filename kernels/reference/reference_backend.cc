@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "kernels/quant_blocks.h"
 #include "kernels/reference/reference_ops.h"
 #include "kernels/reference/sample_row.h"
 
@@ -52,12 +51,15 @@ class ReferenceBackend : public Backend {
   Result<std::unique_ptr<Weight>> load_weight(std::span<const HostWeight> parts) override {
     int64_t rows = 0;
     for (const auto& part : parts) rows += part.rows;
+    SLUICE_ASSIGN(const auto order, common_input_order(parts));
     auto weight = std::make_unique<DenseWeight>(rows, parts[0].columns);
     float* out = weight->values.data();
+    std::vector<float> sorted(order.size());
     for (const auto& part : parts) {
       SLUICE_CHECK_EQ(part.columns, weight->columns());
       for (int64_t r = 0; r < part.rows; ++r, out += part.columns) {
-        dequantize(part.format, part.row(r), part.columns, out);
+        dequantize_row(part, r, order.empty() ? out : sorted.data());
+        for (size_t c = 0; c < order.size(); ++c) out[order[c]] = sorted[c];
       }
     }
     return std::unique_ptr<Weight>(std::move(weight));

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "kernels/reference/reference_backend.h"
+#include "kernels/reference/reference_ops.h"
 #include "tests/kernels/kernel_world.h"
 
 namespace sluice {
@@ -53,6 +54,7 @@ double matmul_tolerance(WeightFormat format) {
   switch (format) {
     case WeightFormat::kF32:
     case WeightFormat::kF16:
+    case WeightFormat::kF8:
       return 1e-5;
     case WeightFormat::kBF16:
       return 0.02;  // activations may be bf16 too
@@ -118,6 +120,73 @@ TEST_P(CpuBackend, fused_parts_of_mixed_formats_and_odd_heights_give_what_each_g
   EXPECT_EQ(got.values, want.values);
 }
 
+// The integers of symmetric checkpoints lose nothing on the way into panels, whatever group they share.
+TEST_P(CpuBackend, symmetric_four_bit_weights_are_exact_but_for_their_scales_in_f16) {
+  for (const WeightFormat format : {WeightFormat::kI4_32, WeightFormat::kI4_64}) {
+    FileWeight w(format, 37, 192, 5);
+    w.set_zeros(8);
+    auto packed = cpu_->load_weight({&w.host, 1}), plain = reference_->load_weight({&w.host, 1});
+    EXPECT_LT((*packed)->bytes() * 8, size_t{48} * 192 * 9 / 2 + 1) << "4.5 bits a weight";
+    Matrix got(37, 192), want(37, 192);
+    std::vector<int32_t> ids(37);
+    std::iota(ids.begin(), ids.end(), 0);
+    cpu_->embed(**packed, ids, got.view());
+    reference_->embed(**plain, ids, want.view());
+    EXPECT_EQ(got.values, want.values) << facts_of(format).name;
+  }
+}
+
+TEST_P(CpuBackend, f8_weights_have_scales_by_rows_or_blocks_and_any_width_of_eights) {
+  for (const auto& [scale_rows, scale_columns] : {std::pair(1, 0), std::pair(1000, 0), std::pair(16, 128)}) {
+    for (const int64_t columns : {8, 120, 136, 384}) {
+      FileWeight w(WeightFormat::kF8, 41, columns, 5);
+      w.scale_blocks(scale_rows, scale_columns == 0 ? columns : scale_columns, 9);
+      for (int i = 0; i < 256; ++i) {  // every number there is
+        if ((i & 0x7f) != 0x7f && i < columns) w.bytes[static_cast<size_t>(i)] = static_cast<std::byte>(i);
+      }
+      auto packed = cpu_->load_weight({&w.host, 1}), plain = reference_->load_weight({&w.host, 1});
+      Matrix x = Matrix::random(7, columns, 8), got(7, 41), want(7, 41);
+      cpu_->matmul(**packed, x.view(), nullptr, got.view());
+      reference_->matmul(**plain, x.view(), nullptr, want.view());
+      EXPECT_LT(relative_error(got, want), 1e-5) << scale_rows << " " << scale_columns << " " << columns;
+    }
+  }
+  FileWeight narrow(WeightFormat::kF8, 4, 256, 5);
+  narrow.scale_blocks(1, 64, 9);
+  EXPECT_EQ(cpu_->load_weight({&narrow.host, 1}).error().code, ErrorCode::kUnsupported);
+}
+
+TEST_P(CpuBackend, sorted_inputs_find_their_activations) {
+  for (const WeightFormat format : {WeightFormat::kI4_32, WeightFormat::kF32}) {
+    FileWeight a(format, 40, 256, 5), b(format, 9, 256, 6);
+    a.shuffle_inputs(3);
+    b.shuffle_inputs(3);
+    const HostWeight parts[] = {a.host, b.host};
+    auto packed = cpu_->load_weight(parts), plain = reference_->load_weight(parts);
+    ASSERT_TRUE(packed.ok() && plain.ok());
+    for (const int64_t rows : {1, 70}) {
+      Matrix x = Matrix::random(rows, 256, 8), got(rows, 49), want(rows, 49), by_hand(rows, 49);
+      cpu_->matmul(**packed, x.view(), nullptr, got.view());
+      reference_->matmul(**plain, x.view(), nullptr, want.view());
+      EXPECT_LT(relative_error(got, want), matmul_tolerance(format));
+      std::vector<float> values = a.values();
+      const std::vector<float> more = b.values();
+      values.insert(values.end(), more.begin(), more.end());
+      reference::matmul(values.data(), 49, 256, x.view(), nullptr, by_hand.view());
+      EXPECT_EQ(want.values, by_hand.values);
+    }
+    Matrix got(2, 256), want(2, 256);
+    const std::vector<int32_t> ids = {3, 44};
+    cpu_->embed(**packed, ids, got.view());
+    reference_->embed(**plain, ids, want.view());
+    EXPECT_LT(relative_error(got, want), 4e-3);
+    b.shuffle_inputs(4);
+    const HostWeight unequal[] = {a.host, b.host};
+    EXPECT_EQ(cpu_->load_weight(unequal).error().code, ErrorCode::kUnsupported);
+    EXPECT_EQ(reference_->load_weight(unequal).error().code, ErrorCode::kUnsupported);
+  }
+}
+
 TEST_P(CpuBackend, dense_weights_may_have_any_width) {
   for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16}) {
     for (const int64_t columns : {1, 7, 40, 65}) {
@@ -150,7 +219,8 @@ TEST_P(CpuBackend, a_slice_of_columns_is_an_input_and_an_output) {
 TEST_P(CpuBackend, a_row_of_a_product_has_the_same_bits_in_any_company) {
   const WeightFormat formats[] = {WeightFormat::kF32,  WeightFormat::kBF16, WeightFormat::kQ4_0,
                                   WeightFormat::kQ4_1, WeightFormat::kQ8_0, WeightFormat::kQ5_1,
-                                  WeightFormat::kQ6_K, WeightFormat::kQ2_K};
+                                  WeightFormat::kQ6_K, WeightFormat::kQ2_K, WeightFormat::kI4_32,
+                                  WeightFormat::kF8};
   Matrix x = Matrix::random(40, 256, 21);
   for (const WeightFormat format : formats) {
     const FileWeight w(format, 83, 256, 6);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,9 +17,10 @@
 namespace sluice::testing {
 
 inline constexpr WeightFormat kAllFormats[] = {
-    WeightFormat::kF32,  WeightFormat::kF16,  WeightFormat::kBF16, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
-    WeightFormat::kQ5_0, WeightFormat::kQ5_1, WeightFormat::kQ8_0, WeightFormat::kQ2_K, WeightFormat::kQ3_K,
-    WeightFormat::kQ4_K, WeightFormat::kQ5_K, WeightFormat::kQ6_K};
+    WeightFormat::kF32,  WeightFormat::kF16,   WeightFormat::kBF16,  WeightFormat::kQ4_0,
+    WeightFormat::kQ4_1, WeightFormat::kQ5_0,  WeightFormat::kQ5_1,  WeightFormat::kQ8_0,
+    WeightFormat::kQ2_K, WeightFormat::kQ3_K,  WeightFormat::kQ4_K,  WeightFormat::kQ5_K,
+    WeightFormat::kQ6_K, WeightFormat::kI4_32, WeightFormat::kI4_64, WeightFormat::kF8};
 
 struct Matrix {
   Matrix(int64_t rows, int64_t columns)
@@ -44,10 +46,12 @@ struct FileWeight {
     bytes.resize(host.row_bytes() * static_cast<size_t>(rows));
     host.bytes = bytes.data();
     std::mt19937 random(seed);
-    const bool writable = format < WeightFormat::kQ2_K;
+    const bool writable = format < WeightFormat::kQ2_K || format > WeightFormat::kQ6_K;
     if (writable) {
-      std::normal_distribution<float> normal(0.01F, 0.05F);
+      const bool f8 = format == WeightFormat::kF8;  // values of any size, the scales make weights of them
+      std::normal_distribution<float> normal(f8 ? 20.0F : 0.01F, f8 ? 100.0F : 0.05F);
       std::vector<float> row(static_cast<size_t>(columns));
+      if (f8) scale_blocks(1, columns, random());
       for (int64_t r = 0; r < rows; ++r) {
         for (float& v : row) v = normal(random);
         quantize(format, row.data(), columns, bytes.data() + static_cast<size_t>(r) * host.row_bytes());
@@ -82,8 +86,46 @@ struct FileWeight {
       }
     }
   }
+
+  // F8: a scale for each block of so many rows and columns.
+  void scale_blocks(int64_t scale_rows, int64_t scale_columns, uint32_t seed) {
+    std::mt19937 random(seed);
+    std::uniform_real_distribution<float> scale(0.0002F, 0.0008F);
+    const int64_t across = (host.columns + scale_columns - 1) / scale_columns;
+    scales.resize(static_cast<size_t>((host.rows + scale_rows - 1) / scale_rows * across));
+    for (float& s : scales) s = scale(random);
+    host.scales = {scales.data(), scale_rows, scale_columns, across};
+  }
+  // I4: as symmetric checkpoints have it.
+  void set_zeros(int zero) {
+    for (size_t at = kI4ZeroAt; at < bytes.size();
+         at += static_cast<size_t>(facts_of(host.format).block_bytes))
+      bytes[at] = static_cast<std::byte>(zero);
+  }
+  void shuffle_inputs(uint32_t seed) {
+    input_order.resize(static_cast<size_t>(host.columns));
+    std::iota(input_order.begin(), input_order.end(), 0);
+    std::shuffle(input_order.begin(), input_order.end(), std::mt19937(seed));
+    host.input_order = input_order;
+  }
+  // As f32, by inputs of an activation.
+  std::vector<float> values() const {
+    std::vector<float> all(static_cast<size_t>(host.rows * host.columns)),
+        row(static_cast<size_t>(host.columns));
+    for (int64_t r = 0; r < host.rows; ++r) {
+      dequantize_row(host, r, row.data());
+      for (int64_t c = 0; c < host.columns; ++c) {
+        const int64_t input = input_order.empty() ? c : input_order[static_cast<size_t>(c)];
+        all[static_cast<size_t>(r * host.columns + input)] = row[static_cast<size_t>(c)];
+      }
+    }
+    return all;
+  }
+
   HostWeight host;
   std::vector<std::byte> bytes;
+  std::vector<float> scales;
+  std::vector<int32_t> input_order;
 };
 
 // Sequences with paged caches whose blocks lie scattered over the pool; what no token has written is garbage.

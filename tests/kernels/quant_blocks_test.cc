@@ -67,9 +67,10 @@ TEST(QuantBlocks, what_was_quantised_comes_back_within_half_a_step) {
   const struct {
     WeightFormat format;
     float tolerance;
-  } cases[] = {{WeightFormat::kF32, 0},       {WeightFormat::kF16, 1e-4F},  {WeightFormat::kBF16, 1e-3F},
-               {WeightFormat::kQ4_0, 0.025F}, {WeightFormat::kQ4_1, 0.02F}, {WeightFormat::kQ5_0, 0.013F},
-               {WeightFormat::kQ5_1, 0.01F},  {WeightFormat::kQ8_0, 1e-3F}};
+  } cases[] = {{WeightFormat::kF32, 0},        {WeightFormat::kF16, 1e-4F},  {WeightFormat::kBF16, 1e-3F},
+               {WeightFormat::kQ4_0, 0.025F},  {WeightFormat::kQ4_1, 0.02F}, {WeightFormat::kQ5_0, 0.013F},
+               {WeightFormat::kQ5_1, 0.01F},   {WeightFormat::kQ8_0, 1e-3F}, {WeightFormat::kI4_32, 0.02F},
+               {WeightFormat::kI4_64, 0.025F}, {WeightFormat::kF8, 0.02F}};
   for (const auto& c : cases) {
     std::vector<std::byte> bytes(256 / static_cast<size_t>(facts_of(c.format).block_weights) *
                                  static_cast<size_t>(facts_of(c.format).block_bytes));
@@ -77,6 +78,23 @@ TEST(QuantBlocks, what_was_quantised_comes_back_within_half_a_step) {
     dequantize(c.format, bytes.data(), 256, back.data());
     for (size_t i = 0; i < 256; ++i)
       ASSERT_NEAR(back[i], weights[i], c.tolerance) << facts_of(c.format).name << " " << i;
+  }
+}
+
+TEST(QuantBlocks, four_bits_with_a_zero_are_exactly_scale_times_difference) {
+  std::byte block[37] = {};
+  const float scale = f16_to_f32(0x2a31);  // all bits of an f16
+  std::memcpy(block, &scale, 4);
+  for (int zero = 0; zero <= 16; ++zero) {
+    block[kI4ZeroAt] = static_cast<std::byte>(zero);
+    for (size_t j = 0; j < 32; ++j) block[kI4ValuesAt + j] = static_cast<std::byte>(j * 9 + 5);
+    float got[64];
+    dequantize(WeightFormat::kI4_64, block, 64, got);
+    for (size_t i = 0; i < 64; ++i) {
+      const auto byte = static_cast<int>((i / 32 * 16 + i % 16) * 9 + 5) & 255;
+      const int q = i % 32 < 16 ? byte & 15 : byte >> 4;
+      EXPECT_EQ(got[i], static_cast<float>(q - zero) * scale) << zero << " " << i;
+    }
   }
 }
 

@@ -24,8 +24,7 @@ TEST_P(DummyTensors, are_finite_and_of_the_usual_size_to_the_last_row) {
   const HostWeight weight = std::move(tensors->matrix("any", kRows, kColumns)).value();
   std::vector<float> row(kColumns);
   for (const int64_t r : {int64_t{0}, int64_t{17}, kRows / 2, kRows - 1}) {
-    dequantize(weight.format, weight.bytes + static_cast<size_t>(r) * weight.row_bytes(), kColumns,
-               row.data());
+    dequantize_row(weight, r, row.data());
     double squares = 0;
     for (const float value : row) {
       ASSERT_TRUE(std::isfinite(value)) << "row " << r;
@@ -40,7 +39,8 @@ TEST_P(DummyTensors, are_finite_and_of_the_usual_size_to_the_last_row) {
 INSTANTIATE_TEST_SUITE_P(Formats, DummyTensors,
                          ::testing::Values(WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
                                            WeightFormat::kQ4_0, WeightFormat::kQ8_0, WeightFormat::kQ4_K,
-                                           WeightFormat::kQ6_K),
+                                           WeightFormat::kQ6_K, WeightFormat::kI4_32, WeightFormat::kI4_64,
+                                           WeightFormat::kF8),
                          [](const auto& info) { return std::string(facts_of(info.param).name); });
 
 TEST(DummyTensors, refuse_what_they_cannot_write) {

@@ -75,6 +75,40 @@ INSTANTIATE_TEST_SUITE_P(Golden, TinyModel,
                            return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
                          });
 
+// Checkpoints of every quantised kind, by tests/golden/make_quantised_golden.py: what they stand for,
+// computed in fp32.
+class QuantisedModel : public testing::TestWithParam<std::tuple<const char*, const char*>> {};
+
+TEST_P(QuantisedModel, gives_the_logits_of_the_weights_it_stands_for) {
+  const auto& [name, device] = GetParam();
+  const std::string folder = std::string("tests/golden/quantised/") + name;
+  const json golden = read_json(folder + "/logits.json");
+  const std::vector<int32_t> ids = golden["ids"];
+  auto world = open(folder, device);
+  SoloSequence sequence(*world.model, *world.backend, DType::kF32, 64);
+  const auto logits = sequence.append(ids);
+  ASSERT_EQ(logits.size(), ids.size());
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    for (size_t v = 0; v < logits[i].size(); ++v) {
+      const double want = golden["logits"][i][v].get<double>();
+      difference += std::pow(logits[i][v] - want, 2);
+      size += want * want;
+    }
+  }
+  // Our CPU multiplies 4-bit weights with int8 activations.
+  const bool four_bits = !std::string_view(name).starts_with("f8");
+  EXPECT_LT(std::sqrt(difference / size), four_bits && std::string_view(device) == "cpu" ? 0.06 : 1e-4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, QuantisedModel,
+                         testing::Combine(testing::Values("awq", "gptq", "gptq_v2", "gptq_order", "packed",
+                                                          "packed_rows", "f8_tensor", "f8_rows", "f8_blocks"),
+                                          testing::Values("reference", "cpu")),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
+                         });
+
 std::string default_model() {
   const char* path = std::getenv("SLUICE_TEST_MODEL");
   return path != nullptr && std::filesystem::exists(path) ? path : "";

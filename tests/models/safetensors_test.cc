@@ -42,6 +42,10 @@ TEST(Safetensors, gives_matrices_as_they_lie_and_vectors_as_f32) {
   float second;
   std::memcpy(&second, matrix->bytes + 4, 4);
   EXPECT_EQ(second, 4.0F);
+  float both[2] = {};
+  ASSERT_EQ(matrix->file.path, folder / "model.safetensors");
+  ASSERT_TRUE(copy_rows(*matrix, 0, 1, reinterpret_cast<std::byte*>(both)).ok()) << "from the file";
+  EXPECT_EQ(both[1], 4.0F);
   const auto vector = (*source)->vector("v", 2);
   ASSERT_TRUE(vector.ok());
   EXPECT_EQ(*vector, (std::vector<float>{1.5F, -2.0F}));

@@ -224,6 +224,25 @@ TEST_P(Divided, gguf_models_of_every_format_answer_as_on_one_rank) {
   }
 }
 
+TEST(QuantisedCheckpoints, answer_on_two_ranks_as_on_one) {
+  for (const std::string name : {"awq", "gptq", "packed", "f8_tensor", "f8_rows", "f8_blocks"}) {
+    const std::string folder = "tests/golden/quantised/" + name;
+    const auto golden = nlohmann::json::parse(std::ifstream(folder + "/logits.json"));
+    expect_one_answer(folder, "reference", 2, golden.at("ids"), 5e-4F);
+    // Four bits meet activations of eight bits, in groups of 32 wherever a rank begins: the same ones.
+    expect_one_answer(folder, "cpu", 2, golden.at("ids"), name.starts_with("f8") ? 5e-4F : 0.2F);
+  }
+}
+
+TEST(QuantisedCheckpoints, whose_inputs_are_sorted_are_not_divided) {
+  const auto files = std::move(open_model_files("tests/golden/quantised/gptq_order")).value();
+  auto backends = std::move(make_backends({.device = "reference", .ranks = 2})).value();
+  const auto model = load_model(files.config, *files.tensors, *backends[0],
+                                {.max_tokens_per_step = 64, .max_rows_to_sample = 64});
+  ASSERT_FALSE(model.ok());
+  EXPECT_THAT(model.error().message, HasSubstr("desc_act"));
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, Divided,
                          testing::Combine(testing::Values("reference", "cpu"), testing::Values(2, 4)),
                          [](const auto& info) {

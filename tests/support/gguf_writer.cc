@@ -50,6 +50,10 @@ uint32_t type_number(WeightFormat format) {
       return 13;
     case WeightFormat::kQ6_K:
       return 14;
+    case WeightFormat::kI4_32:
+    case WeightFormat::kI4_64:
+    case WeightFormat::kF8:
+      break;  // no GGUF has them
     case WeightFormat::kBF16:
       return 30;
   }

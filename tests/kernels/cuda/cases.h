@@ -20,6 +20,7 @@ inline void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
 std::string judge(const std::string& what, double error, double tolerance);
 
 void add_attention_cases(std::vector<Case>& cases);
+void add_fp8_cases(std::vector<Case>& cases);
 void add_kv_copy_cases(std::vector<Case>& cases);
 void add_matmul_cases(std::vector<Case>& cases);
 void add_pointwise_cases(std::vector<Case>& cases);
@@ -29,6 +30,7 @@ inline std::vector<Case> all_cases() {
   std::vector<Case> cases;
   add_attention_cases(cases);
   add_matmul_cases(cases);
+  add_fp8_cases(cases);
   add_pointwise_cases(cases);
   add_sampling_cases(cases);
   add_kv_copy_cases(cases);

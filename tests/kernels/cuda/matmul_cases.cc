@@ -5,9 +5,9 @@
 #include "kernels/cuda/gpu_types.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/quant_blocks.h"
-#include "kernels/reference/reference_ops.h"
 #include "tests/kernels/cuda/cases.h"
 #include "tests/kernels/cuda/device_world.h"
+#include "tests/kernels/cuda/product_case.h"
 #include "tests/kernels/kernel_world.h"
 
 namespace sluice::cuda::testing {
@@ -15,61 +15,10 @@ namespace {
 
 using sluice::testing::FileWeight;
 
-constexpr double kBf16 = 0.006;
 // A quantised weight's scale is rounded to f16, and in a dequantised one the product to bf16 as well.
 constexpr double kQuantised = 0.008;
 
-TensorView view_of(std::vector<float>& values, int64_t rows, int64_t columns) {
-  return TensorView::of(values.data(), DType::kF32, rows, columns);
-}
-
 enum class Way { kSkinny, kTiled, kTiledThenBias };
-
-struct Wanted {
-  std::vector<float> x, bias, out;
-  int tokens, inputs, outputs;
-
-  Wanted(int token_count, const std::vector<float>& weights, int output_count, int input_count)
-      : x(rounded(random_values(static_cast<size_t>(token_count * input_count), 3))),
-        bias(random_values(static_cast<size_t>(output_count), 4)),
-        out(static_cast<size_t>(token_count * output_count)),
-        tokens(token_count),
-        inputs(input_count),
-        outputs(output_count) {
-    reference::matmul(weights.data(), outputs, inputs, view_of(x, tokens, inputs), bias.data(),
-                      view_of(out, tokens, outputs));
-  }
-};
-
-// Tokens lie further apart than they are wide, and what lies between must not count.
-struct SpreadTokens {
-  explicit SpreadTokens(const Wanted& wanted)
-      : stride(wanted.inputs + 24), bits(static_cast<size_t>(wanted.tokens * stride), 0x7fc0) {
-    for (int t = 0; t < wanted.tokens; ++t) {
-      for (int i = 0; i < wanted.inputs; ++i) {
-        bits[static_cast<size_t>(t * stride + i)] =
-            f32_to_bf16(wanted.x[static_cast<size_t>(t * wanted.inputs + i)]);
-      }
-    }
-  }
-  int stride;
-  std::vector<uint16_t> bits;  // not-a-numbers between
-};
-
-template <class Run>  // (Rows x, const MatmulOut& out)
-std::string compare(const Wanted& wanted, double tolerance, const std::string& what, const Run& run) {
-  const SpreadTokens spread(wanted);
-  const DeviceArray<uint16_t> x(spread.bits);
-  const DeviceArray<float> bias(wanted.bias);
-  DeviceArray<uint16_t> out(wanted.out.size());
-  DeviceArray<float> out_f32(wanted.out.size());
-  const Rows rows{reinterpret_cast<bf16*>(x.get()), spread.stride, wanted.tokens, wanted.inputs};
-  run(rows, MatmulOut{reinterpret_cast<bf16*>(out.get()), nullptr, wanted.outputs, bias.get()});
-  run(rows, MatmulOut{nullptr, out_f32.get(), wanted.outputs, bias.get()});
-  const std::string wrong = judge(what, relative_error(as_float(out.take()), wanted.out), tolerance + kBf16);
-  return wrong.empty() ? judge(what + " to f32", relative_error(out_f32.take(), wanted.out), tolerance)
-                       : wrong;
-}
 
 std::string dense_case(Way way, int tokens, int outputs, int inputs) {
   const std::vector<float> weights = rounded(random_values(static_cast<size_t>(outputs * inputs), 1, 0.05F));
@@ -102,28 +51,33 @@ struct OnDevice {
   QuantisedMatrix matrix;
 };
 
-std::vector<float> dequantised(const FileWeight& weight) {
-  std::vector<float> values(static_cast<size_t>(weight.host.rows * weight.host.columns));
-  for (int64_t r = 0; r < weight.host.rows; ++r) {
-    dequantize(weight.host.format, weight.host.bytes + static_cast<size_t>(r) * weight.host.row_bytes(),
-               weight.host.columns, values.data() + r * weight.host.columns);
+// A format, or a four-bit one whose zeros are all 8.
+struct Kind {
+  WeightFormat format;
+  bool symmetric = false;
+  std::string name() const { return std::string(facts_of(format).name) + (symmetric ? "_symmetric" : ""); }
+  FileWeight make(int outputs, int inputs) const {
+    FileWeight weight(format, outputs, inputs, 7);
+    if (symmetric) weight.set_zeros(8);
+    return weight;
   }
-  return values;
-}
+  // Scales are rounded to f16, but those of four bits with zeros, which are f16 already.
+  double tolerance() const { return format >= WeightFormat::kI4_32 ? 1e-5 : kQuantised; }
+};
 
-std::string quantised_case(WeightFormat format, int tokens, int outputs, int inputs) {
-  const FileWeight weight(format, outputs, inputs, 7);
-  const Wanted wanted(tokens, dequantised(weight), outputs, inputs);
+std::string quantised_case(const Kind& kind, int tokens, int outputs, int inputs) {
+  const FileWeight weight = kind.make(outputs, inputs);
+  const Wanted wanted(tokens, weight.values(), outputs, inputs);
   const OnDevice device(weight.host);
   DeviceArray<float> sums(static_cast<size_t>(tokens * inputs / 16));
-  return compare(wanted, kQuantised, "a quantised product", [&](Rows x, const MatmulOut& out) {
+  return compare(wanted, kind.tolerance(), "a quantised product", [&](Rows x, const MatmulOut& out) {
     matmul_skinny(device.matrix, x, sums.get(), out, nullptr);
   });
 }
 
-std::string dequantise_case(WeightFormat format, int outputs, int inputs) {
-  const FileWeight weight(format, outputs, inputs, 7);
-  const std::vector<float> want = dequantised(weight);
+std::string dequantise_case(const Kind& kind, int outputs, int inputs) {
+  const FileWeight weight = kind.make(outputs, inputs);
+  const std::vector<float> want = weight.values();
   const OnDevice device(weight.host);
   DeviceArray<uint16_t> all(want.size());
   dequantise(device.matrix, reinterpret_cast<bf16*>(all.get()), nullptr);
@@ -139,9 +93,9 @@ std::string dequantise_case(WeightFormat format, int outputs, int inputs) {
 }
 
 // A token's bits are the same whoever is with it.
-std::string alone_case(WeightFormat format) {
+std::string alone_case(const Kind& kind) {
   const int outputs = 40, inputs = 256, tokens = 13;
-  const FileWeight weight(format, outputs, inputs, 7);
+  const FileWeight weight = kind.make(outputs, inputs);
   const OnDevice device(weight.host);
   const std::vector<float> x = random_values(static_cast<size_t>(tokens * inputs), 5);
   const DeviceArray<uint16_t> all(as_bf16(x));
@@ -178,18 +132,19 @@ void add_matmul_cases(std::vector<Case>& cases) {
                        [=] { return dense_case(Way::kTiledThenBias, tokens, outputs, inputs); }});
     }
   }
+  std::vector<Kind> kinds = {{WeightFormat::kI4_32, true}, {WeightFormat::kI4_64, true}};
   for (const WeightFormat format : sluice::testing::kAllFormats) {
-    if (format < WeightFormat::kQ4_0) continue;
-    const auto facts = facts_of(format);
-    const std::string name(facts.name);
+    if (format >= WeightFormat::kQ4_0 && format != WeightFormat::kF8) kinds.push_back({format});
+  }
+  for (const Kind& kind : kinds) {
+    const bool halves = facts_of(kind.format).block_weights == 32;  // then the last tile may be half empty
     for (const int tokens : {1, 11}) {
-      const int inputs = facts.block_weights == 32 ? 608 : 768;  // 608: the last tile is half empty
-      cases.push_back(
-          {fmt::format("{}_{}", name, tokens), [=] { return quantised_case(format, tokens, 41, inputs); }});
+      cases.push_back({fmt::format("{}_{}", kind.name(), tokens),
+                       [=] { return quantised_case(kind, tokens, 41, halves ? 608 : 768); }});
     }
-    cases.push_back({name + "_dequantised",
-                     [=] { return dequantise_case(format, 41, facts.block_weights == 32 ? 96 : 256); }});
-    cases.push_back({name + "_alone", [=] { return alone_case(format); }});
+    cases.push_back(
+        {kind.name() + "_dequantised", [=] { return dequantise_case(kind, 41, halves ? 96 : 256); }});
+    cases.push_back({kind.name() + "_alone", [=] { return alone_case(kind); }});
   }
 }
 

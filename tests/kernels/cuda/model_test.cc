@@ -72,6 +72,25 @@ std::vector<int32_t> prompt(size_t length) {
   return ids;
 }
 
+// Greedy answers, token by token, where the reference is sure.
+void answer_alike(World& reference, World& device, std::vector<int32_t> next) {
+  SoloSequence wanted(*reference.model, *reference.backend, DType::kBF16, 96);
+  SoloSequence got(*device.model, *device.backend, DType::kBF16, 96);
+  int sure = 0;
+  for (int step = 0; step < 12; ++step) {
+    std::vector<float> want = wanted.append(next).back(), have = got.append(next).back();
+    const auto best = std::max_element(want.begin(), want.end());
+    const auto chosen = std::max_element(have.begin(), have.end());
+    next = {static_cast<int32_t>(best - want.begin())};
+    // bf16 may turn a near tie.
+    const bool near = *best - want[static_cast<size_t>(chosen - have.begin())] < 0.03F * std::fabs(*best);
+    sure += near ? 0 : 1;
+    EXPECT_TRUE(near || chosen - have.begin() == next[0]) << "step " << step;
+    sure += chosen - have.begin() == next[0] ? 1 : 0;
+  }
+  EXPECT_GT(sure, 6);
+}
+
 class Models : public ::testing::TestWithParam<TinyShape> {
  protected:
   void SetUp() override {
@@ -96,22 +115,7 @@ TEST_P(Models, give_the_logits_of_the_reference) {
 
 TEST_P(Models, answer_as_the_reference_does_where_it_is_sure) {
   World reference(GetParam(), make_reference_backend()), device(GetParam(), gpu());
-  SoloSequence wanted(*reference.model, *reference.backend, DType::kBF16, 96);
-  SoloSequence got(*device.model, *device.backend, DType::kBF16, 96);
-  std::vector<int32_t> next = prompt(5);
-  int sure = 0;
-  for (int step = 0; step < 12; ++step) {
-    std::vector<float> want = wanted.append(next).back(), have = got.append(next).back();
-    const auto best = std::max_element(want.begin(), want.end());
-    const auto chosen = std::max_element(have.begin(), have.end());
-    next = {static_cast<int32_t>(best - want.begin())};
-    // bf16 may turn a near tie.
-    const bool near = *best - want[static_cast<size_t>(chosen - have.begin())] < 0.03F * std::fabs(*best);
-    sure += near ? 0 : 1;
-    EXPECT_TRUE(near || chosen - have.begin() == next[0]) << "step " << step;
-    sure += chosen - have.begin() == next[0] ? 1 : 0;
-  }
-  EXPECT_GT(sure, 6);
+  answer_alike(reference, device, prompt(5));
 }
 
 // Deterministic, a token's bits are the same however its prompt was cut.
@@ -122,6 +126,47 @@ TEST_P(Models, repeat_their_bits_when_they_are_deterministic) {
   for (const size_t cut : {size_t{16}, size_t{1}})
     EXPECT_EQ(run(device, DType::kBF16, ids, cut), whole) << "chunks of " << cut;
 }
+
+// Quantised Hugging Face checkpoints (tests/golden/make_quantised_golden.py).
+class Checkpoints : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    std::string why;
+    if (cuda::find_devices(why).empty()) GTEST_SKIP() << "there is no GPU here: " << why;
+  }
+  static World open(std::unique_ptr<Backend> backend) {
+    World world;
+    world.backend = std::move(backend);
+    world.files = std::make_unique<ModelFiles>(
+        std::move(open_model_files(std::string("tests/golden/quantised/") + GetParam())).value());
+    world.model = std::move(load_model(world.files->config, *world.files->tensors, *world.backend,
+                                       {.max_tokens_per_step = 64, .max_rows_to_sample = 64}))
+                      .value();
+    return world;
+  }
+};
+
+TEST_P(Checkpoints, give_the_logits_of_the_reference) {
+  World reference = open(make_reference_backend()), device = open(gpu());
+  EXPECT_LT(device.model->weight_bytes() * 3, reference.model->weight_bytes()) << "they stay quantised";
+  std::vector<int32_t> ids = prompt(37);
+  for (int32_t& id : ids) id %= 160;
+  const Logits want = run(reference, DType::kBF16, ids, ids.size());
+  for (const size_t cut : {ids.size(), size_t{16}, size_t{1}})
+    EXPECT_LT(distance(run(device, DType::kBF16, ids, cut), want), 0.025) << "chunks of " << cut;
+}
+
+TEST_P(Checkpoints, answer_alike_on_every_device) {
+  World reference = open(make_reference_backend()), device = open(gpu());
+  World cpu = open(std::move(make_cpu_backend(1, "auto")).value());
+  answer_alike(reference, device, {7, 90, 33, 12, 150});
+  answer_alike(reference, cpu, {7, 90, 33, 12, 150});
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiny, Checkpoints,
+                         ::testing::Values("awq", "gptq", "gptq_v2", "gptq_order", "packed", "packed_rows",
+                                           "f8_tensor", "f8_rows", "f8_blocks"),
+                         [](const auto& info) { return std::string(info.param); });
 
 #ifndef SLUICE_EMULATED_GPU
 // The default model, where it is at hand (./test says where), against the CPU backend.

@@ -122,6 +122,8 @@ TEST(ServeOptions, take_vllms_flags) {
                              "priority",
                              "--revision",
                              "v1",
+                             "-q",
+                             "fp8",
                              "--seed",
                              "7"});
   ASSERT_TRUE(parsed.options.has_value()) << parsed.text;
@@ -134,6 +136,7 @@ TEST(ServeOptions, take_vllms_flags) {
   EXPECT_EQ(o.served_model_names, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(o.model, "org/name@v1");
   EXPECT_EQ(o.engine.seed, 7U);
+  EXPECT_EQ(o.quantization, "fp8");
 }
 
 TEST(ServeOptions, tell_what_is_wrong_with_a_flag) {
@@ -146,6 +149,7 @@ TEST(ServeOptions, tell_what_is_wrong_with_a_flag) {
                                              {"--max-model-len", "-5"},
                                              {"--max-model-len", "1.5"},
                                              {"--kv-cache-dtype", "int3"},
+                                             {"--quantization", "int3"},
                                              {"--kv-cache-memory-bytes", "lots"},
                                              {"--generation-config", "mine"},
                                              {"--scheduling-policy", "lifo"},
