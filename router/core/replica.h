@@ -24,6 +24,7 @@ struct ReplicaSpec {
   uint32_t block_tokens = 16;
   uint64_t kv_tokens = 500'000;  // size of its KV cache; assumed for replicas of another make
   int max_running = 256;
+  int runs_at_once = 0;  // as it says itself: what is more waits there; 0: it does not say
 };
 
 enum class ReplicaState : uint8_t {

@@ -319,7 +319,9 @@ ModelLoad RouterCore::load_of(const std::string& model, Seconds now) const {
     load.running_tokens += static_cast<double>(replica->context_tokens);
     if (replica->state != ReplicaState::kReady) continue;
     load.kv_in_use += replica->kv_usage();
-    load.max_running += replica->spec.max_running;
+    const ReplicaSpec& spec = replica->spec;
+    load.max_running +=
+        spec.runs_at_once > 0 ? std::min(spec.runs_at_once, spec.max_running) : spec.max_running;
   }
   const int ready = load.replicas[static_cast<size_t>(ReplicaState::kReady)];
   if (ready > 0) load.max_running /= ready;

@@ -2,7 +2,8 @@
 // discovery.k8s.io/v1, the events of a watch over them, and the Status that an error is
 // (https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/,
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes). Every text is
-// hostile: syntax, lengths, counts, addresses and ports are checked. Pure; any thread.
+// hostile: structure, lengths, counts, names, addresses and ports are checked; what nobody asks for is only
+// passed over (json_walk.h). Pure; any thread.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,6 @@
 
 #include "base/result.h"
 #include "router/io/discovery.h"
-#include "server/wire/json_text.h"
 
 namespace sluice::router {
 
@@ -42,7 +42,6 @@ struct EndpointSlice {
 // The API's own bound is 1000; an object that says more is not believed.
 inline constexpr size_t kMaxEndpointsOfSlice = 1000;
 
-Result<EndpointSlice> parse_endpoint_slice(JsonText object);
 Result<EndpointSlice> parse_endpoint_slice(std::string_view text);
 
 struct WatchEvent {

@@ -16,7 +16,7 @@ struct Line {
   std::string_view event, request, hash, parent, blocks, epoch, hash_name;
   uint64_t seq = 0, next = 0, settled = 0;
   bool resumed = false;
-  uint64_t block_tokens = 0, choice = 0;
+  uint64_t block_tokens = 0, max_num_seqs = 0, choice = 0;
   uint64_t prompt_tokens = 0, cached_tokens = 0, prompt_blocks = 0;
   uint64_t running = 0, waiting = 0, waiting_uncached_tokens = 0, prefilling_tokens = 0;
   uint64_t blocks_total = 0, blocks_used = 0;
@@ -69,7 +69,8 @@ void take_field(Line& line, std::string_view name, std::string_view value) {
                                         {"kv_blocks_total", &Line::blocks_total},
                                         {"kv_blocks_used", &Line::blocks_used},
                                         {"settled", &Line::settled},
-                                        {"block_tokens", &Line::block_tokens}};
+                                        {"block_tokens", &Line::block_tokens},
+                                        {"max_num_seqs", &Line::max_num_seqs}};
   if (value.front() == '"') {
     for (const Text& text : kTexts) {
       if (name == text.name) line.*text.field = unquoted(value);
@@ -129,7 +130,12 @@ void KvLines::take_line(std::string_view text) {
     const auto epoch = hash_of(line.epoch);
     if (!epoch || line.next == 0) return broken("a hello without epoch and next");
     greeted_ = true;
-    KvHello hello{*epoch, line.next, line.resumed, number32(line.block_tokens), std::string(line.hash)};
+    KvHello hello{*epoch,
+                  line.next,
+                  line.resumed,
+                  number32(line.block_tokens),
+                  std::string(line.hash),
+                  number32(line.max_num_seqs)};
     epoch_ = hello.epoch;
     listener_.on_hello(hello);
     KvEvent begin{.kind = hello.resumed ? Kind::kResumed : Kind::kSnapshotBegin,

@@ -16,7 +16,8 @@ struct KvHello {
   uint64_t next = 0;
   bool resumed = false;
   uint32_t block_tokens = 0;
-  std::string hash;  // the name of its block hash
+  std::string hash;           // the name of its block hash
+  uint32_t max_num_seqs = 0;  // requests that it runs at once; 0: not said
 };
 
 class KvListener {

@@ -282,6 +282,7 @@ void ReplicaLink::hello(const KvHello& hello) {
   }
   epoch_ = hello.epoch;
   if (hello.block_tokens > 0 && hello.block_tokens <= 4096) block_tokens_ = hello.block_tokens;
+  runs_at_once_ = static_cast<int>(std::min(hello.max_num_seqs, 1'000'000U));
   knows_events_ = true;
   streams_events_ = hello.hash == kBlockHashName;
   if (id_ == kNoReplica) join();
@@ -320,6 +321,7 @@ void ReplicaLink::join() {
   }
   spec.weight = found_.weight;
   spec.max_running = found_.max_running > 0 ? found_.max_running : options_.max_running;
+  spec.runs_at_once = runs_at_once_;
   spec.streams_events = streams_events_;
   spec.block_tokens = block_tokens_;
   if (kv_tokens_ > 0) spec.kv_tokens = kv_tokens_;

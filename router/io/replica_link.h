@@ -111,6 +111,7 @@ class ReplicaLink {
   uint64_t epoch_ = 0;
   uint32_t block_tokens_ = 16;
   uint64_t kv_tokens_ = 0;  // 0: not said
+  int runs_at_once_ = 0;    // 0: not said
   Seconds events_again_ = kNever;
   Seconds events_until_ = kNever;  // something must have come by then
   Seconds backoff_ = 0;

@@ -44,6 +44,7 @@ class KvEventStream::Ear final : public KvEventListener {
 
 void KvEventStream::start(const ModelService& service, std::optional<KvEventPlace> from) {
   hello_.block_tokens = service.engine->options().block_size;
+  hello_.max_num_seqs = service.engine->options().max_num_seqs;
   for (const ModelCard& card : service.cards) hello_.models.push_back(card.id);
   auto reader = service.engine->read_events(from, std::make_shared<Ear>(exchange_.io(), weak_from_this()));
   if (!reader.ok()) return exchange_.respond(error_response(reader.error()));

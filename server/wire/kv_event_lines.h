@@ -12,6 +12,7 @@ namespace sluice {
 struct KvHello {
   KvEventReader::Start start;
   int block_tokens = 0;
+  int max_num_seqs = 0;  // sequences that run at once
   std::vector<std::string> models;
 };
 

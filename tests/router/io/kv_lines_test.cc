@@ -22,7 +22,7 @@ struct Heard final : KvListener {
 
 constexpr std::string_view kHello =
     R"({"event":"hello","epoch":"00000000000000ab","next":5,"resumed":false,"block_tokens":16,)"
-    R"("hash":"sluice-1","models":["m"]})"
+    R"("max_num_seqs":8,"hash":"sluice-1","models":["m"]})"
     "\n";
 constexpr std::string_view kStream =
     R"({"event":"snapshot","blocks":["0000000000000001","00000000000000ff",)"
@@ -66,6 +66,7 @@ TEST(KvLines, tells_the_core_what_a_replica_says) {
     }
     EXPECT_EQ(heard.hello.epoch, 0xabU);
     EXPECT_EQ(heard.hello.block_tokens, 16U);
+    EXPECT_EQ(heard.hello.max_num_seqs, 8U);
     EXPECT_EQ(heard.hello.hash, "sluice-1");
     std::vector<Kind> kinds;
     for (const KvEvent& event : heard.events) {

@@ -81,10 +81,11 @@ TEST(KvEventLines, put_the_blocks_of_a_snapshot_together) {
 
 TEST(KvEventLines, begin_and_end) {
   std::string text;
-  append_hello(text, {{.epoch = 1, .next = 5, .resumed = true}, 16, {"a\"b", "c"}});
+  append_hello(text, {{.epoch = 1, .next = 5, .resumed = true}, 16, 8, {"a\"b", "c"}});
   EXPECT_EQ(json::parse(text),
             json::parse(R"({"event": "hello", "epoch": "0000000000000001", "next": 5, "resumed": true,
-                            "block_tokens": 16, "hash": "sluice-1", "models": ["a\"b", "c"]})"));
+                            "block_tokens": 16, "max_num_seqs": 8, "hash": "sluice-1",
+                            "models": ["a\"b", "c"]})"));
   text.clear();
   append_heartbeat(text, 6);
   EXPECT_EQ(json::parse(text), json::parse(R"({"event": "heartbeat", "next": 6})"));
