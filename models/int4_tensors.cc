@@ -101,9 +101,7 @@ Result<std::vector<int32_t>> sorted_inputs(const PackedTensor& g_idx, const Int4
     }
   }
   std::vector<int32_t> order;
-  if (std::ranges::is_sorted(group_of)) {
-    order.clear();
-  } else {
+  if (!std::ranges::is_sorted(group_of)) {
     order.resize(group_of.size());
     std::iota(order.begin(), order.end(), 0);
     std::ranges::stable_sort(order, {}, [&](int32_t i) { return group_of[static_cast<size_t>(i)]; });

@@ -16,7 +16,13 @@ class QuantisedTensors final : public TensorSource {
   Result<HostWeight> matrix(std::string_view name, int64_t rows, int64_t columns) const override {
     if (!is_quantised(name)) return tensors_->matrix(name, rows, columns);
     const auto read = quantisation_.scheme == WeightScheme::kF8 ? f8_matrix : int4_matrix;
-    return read(*tensors_, quantisation_, base_of(name), rows, columns, file_);
+    SLUICE_ASSIGN(HostWeight weight, read(*tensors_, quantisation_, base_of(name), rows, columns, file_));
+    if (!weight.input_order.empty() && name.ends_with("embed_tokens.weight")) {
+      return Error{
+          ErrorCode::kUnsupported,
+          "'" + file_ + "': the embedding's columns are sorted by groups (g_idx), which is not served.", ""};
+    }
+    return weight;
   }
   Result<WeightFormat> format(std::string_view name, int64_t rows, int64_t columns) const override {
     if (!is_quantised(name)) return tensors_->format(name, rows, columns);

@@ -16,6 +16,7 @@ class Fp8Products {
 
  private:
   Scratch values_, scales_;
+  bool possible_ = true;
 };
 
 }  // namespace sluice::cuda

@@ -165,6 +165,19 @@ TEST(QuantisedTensors, that_lie_are_found_out) {
             std::string::npos);
 }
 
+TEST(QuantisedTensors, an_embedding_is_not_sorted) {
+  Checkpoint c;
+  c.entry("g_idx").bytes = Checkpoint::indices([](int i) { return i % 2; });
+  for (SafetensorsEntry& entry : c.entries) entry.name.replace(0, 1, "embed_tokens");
+  const TempFolder folder;
+  write_file(folder / "model.safetensors", safetensors_file(c.entries));
+  const auto tensors = read_quantised(std::move(*open_safetensors(folder.path())),
+                                      {.scheme = WeightScheme::kGptq, .group = 32}, "f");
+  const auto weight = tensors->matrix("embed_tokens.weight", 16, 64);
+  ASSERT_FALSE(weight.ok());
+  EXPECT_NE(weight.error().message.find("embedding"), std::string::npos);
+}
+
 TEST(QuantisedTensors, symmetric_ones_take_eight_for_zero_whatever_is_written) {
   const TempFolder folder;
   Checkpoint c;
