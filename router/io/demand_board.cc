@@ -80,21 +80,40 @@ int DemandBoard::coming_for(const std::string& model, Seconds now) const {
 }
 
 void DemandBoard::make(const RouterCore& core, const std::map<std::string, Seconds>& oldest, Seconds now) {
-  next_ = now + kInterval;
+  fleet_version_ = core.fleet().version();
+  const bool second_is_over = now >= second_began_ + kInterval;
+  if (second_is_over) second_began_ = now;
+  next_ = second_began_ + kInterval;
   for (const auto& replica : core.fleet().replicas()) {
     if (replica->state == ReplicaState::kReady) came(replica->spec.name, now);
     for (const std::string& model : replica->spec.models) model_of(model);
   }
+  // As long as no model is known, what is asked for whatever name is told of without one: a scaler that
+  // starts from nothing must see it.
+  if (models_.empty())
+    models_[""];
+  else if (models_.size() > 1 && models_.erase("") == 1)
+    told_.erase("");
   for (auto& [name, model] : models_) {
     ModelDemand& told = told_[name];
     told.counts = core.load_of(name, now);
+    if (name.empty()) {
+      told.counts.requests = static_cast<double>(core.live());
+      told.counts.queued = told.counts.uncomputed = static_cast<double>(core.queued());
+      told.counts.queued_tokens = static_cast<double>(core.queued_tokens());
+    }
     const ModelLoad& counts = told.counts;
-    // What arrived since the last second, in seconds of one replica.
-    double work = std::exchange(model.pending_work, 0);
-    if (counts.arrived_prefill > model.last_prefill) work += counts.arrived_prefill - model.last_prefill;
+    // What arrived in the last second, in seconds of one replica.
+    if (counts.arrived_prefill > model.last_prefill) {
+      model.pending_work += counts.arrived_prefill - model.last_prefill;
+    }
     model.last_prefill = counts.arrived_prefill;
-    model.work.push_back(work);
-    if (model.work.size() > kWindow) model.work.pop_front();
+    if (second_is_over) {
+      const double work = std::exchange(model.pending_work, 0);
+      model.work.push_back(work);
+      if (model.work.size() > kWindow) model.work.pop_front();
+      if (model.forecast) model.forecast->observe(work, now);
+    }
     const double sum = std::accumulate(model.work.begin(), model.work.end(), 0.0);
 
     double knee = model.knee.requests(options_.demand.slo_itl);
@@ -105,7 +124,7 @@ void DemandBoard::make(const RouterCore& core, const std::map<std::string, Secon
         .uncomputed = counts.uncomputed,
         .backlog_seconds = counts.backlog,
         .kv_in_use = counts.kv_in_use,
-        .offered = sum / static_cast<double>(model.work.size()),
+        .offered = model.work.empty() ? 0 : sum / static_cast<double>(model.work.size()),
         .knee = knee,
         .ttft_p90 = model.ttft.quantile(0.9, now),
         .itl_p90 = model.itl.quantile(0.9, now),
@@ -113,13 +132,14 @@ void DemandBoard::make(const RouterCore& core, const std::map<std::string, Secon
         .loading = coming_for(name, now),
     };
     if (model.forecast) {
-      model.forecast->observe(work, now);
       told.forecast = model.forecast->peak() / options_.demand.busy_full;
       told.forecast_acts = model.forecast->trusted();
     }
     told.demand = demand_of(options_.demand, told.load, told.forecast_acts ? told.forecast : 0);
-    const auto since = oldest.find(name);
-    told.oldest = since == oldest.end() ? 0 : now - since->second;
+    told.oldest = 0;
+    for (const auto& [asked, since] : oldest) {
+      if (asked == name || name.empty()) told.oldest = std::max(told.oldest, now - since);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // The demand signal of each model, made anew each second from the core's numbers, from what relays saw and
 // from which replicas are on their way (server/scaling has the formulas). A model that was seen once, or is
-// named by --model, is told of for ever: its demand is 0, not absent. One I/O thread.
+// named by --model, is told of for ever: its demand is 0, not absent. Before the first one all that is asked
+// for is told of under no name. One I/O thread.
 #pragma once
 
 #include <deque>
@@ -51,8 +52,10 @@ class DemandBoard {
   void came(const std::string& name, Seconds now);
   void gone(const std::string& name);
 
-  // --- once a second ---
-  bool is_due(Seconds now) const { return now >= next_; }
+  // --- once a second, and when replicas came, went or changed ---
+  bool is_due(const RouterCore& core, Seconds now) const {
+    return now >= next_ || core.fleet().version() != fleet_version_;
+  }
   // `oldest`: since when the longest waiting request of each model waits.
   void make(const RouterCore& core, const std::map<std::string, Seconds>& oldest, Seconds now);
 
@@ -89,6 +92,8 @@ class DemandBoard {
   std::map<std::string, Coming> coming_;
   ColdStarts cold_starts_;
   Seconds next_ = 0;
+  Seconds second_began_ = -kNever;  // of the work that is counted in seconds
+  uint64_t fleet_version_ = 0;
 };
 
 // Of a model, for KEDA's metrics-api and for people: {"model":…,"demand_replicas":…,…}.

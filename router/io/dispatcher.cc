@@ -69,7 +69,7 @@ void Dispatcher::tick() {
     dropped_.clear();
     access_log_.flush();
   }
-  if (demand_.is_due(at)) look_at_demand(at);
+  if (demand_.is_due(core_, at)) look_at_demand(at);
   io_.run_after(kTick, [this, alive = alive_] {
     if (*alive) tick();
   });

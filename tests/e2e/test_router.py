@@ -294,7 +294,7 @@ def test_metrics_are_well_formed(router):
         "replica_knowledge",
     ):
         assert f"sluice_router_{name}" in typed
-    assert 'sluice_router_endpoints{state="ready"} 3' in text
+    assert 'sluice_router_endpoints{model="simulated-instant",state="ready"} 3' in text
     assert text.count('state="exact"} 1') == 3
 
 
