@@ -289,12 +289,11 @@ TEST(KvEvents, reach_several_readers_on_their_threads) {
   std::vector<std::jthread> threads;
   for (int i = 0; i < kRequests; ++i) {
     if (i % 15 == 0 && i / 15 < kReaders) {  // the first before any request, the others among them
-      threads.emplace_back([&engine, &mine = seen[static_cast<size_t>(i / 15)]] {
-        auto bell = std::make_shared<Bell>();
-        auto reader = engine->read_events(std::nullopt, bell);
-        ASSERT_TRUE(reader.ok());
-        mine.read(**reader, *bell);
-      });
+      auto bell = std::make_shared<Bell>();
+      auto reader = engine->read_events(std::nullopt, bell);
+      ASSERT_TRUE(reader.ok());
+      threads.emplace_back([bell, reader = std::move(reader).value(),
+                            &mine = seen[static_cast<size_t>(i / 15)]] { mine.read(*reader, *bell); });
     }
     auto request =
         testing::make_request(sink, static_cast<uint64_t>(i), testing::random_tokens(random, 200, 1000), 20);
