@@ -9,7 +9,7 @@ namespace {
 constexpr double kSlack = 1e-6;  // a whole number that arithmetic missed by a hair is that number
 
 double whole(double replicas) {
-  return std::ceil(replicas - kSlack);
+  return std::max(0.0, std::ceil(replicas - kSlack));  // and no -0
 }
 
 double over(double seen, double target) {

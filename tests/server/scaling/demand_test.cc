@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
 
 namespace sluice {
@@ -9,6 +10,7 @@ namespace {
 
 TEST(Demand, is_zero_without_load_and_one_with_any) {
   EXPECT_EQ(demand_of({}, {}).replicas, 0);
+  EXPECT_FALSE(std::signbit(demand_of({}, {}).replicas));
   EXPECT_EQ(demand_of({}, {.ready = 3}).replicas, 0);
   EXPECT_EQ(demand_of({}, {.in_flight = 1, .knee = 100}).replicas, 1);
   EXPECT_EQ(demand_of({}, {.in_flight = 1}).replicas, 1);  // the knee is not known
