@@ -239,10 +239,11 @@ TEST_F(SliceBookTest, chooses_the_port_that_is_meant) {
 }
 
 TEST_F(SliceBookTest, reads_lists_page_by_page) {
-  const auto page = parse_slice_page(
+  const std::string text =
       R"({"kind":"EndpointSliceList","apiVersion":"discovery.k8s.io/v1","metadata":{"resourceVersion":"88",)"
       R"("continue":"abc","remainingItemCount":3},"items":[)" +
-      slice("a", endpoint("p", "10.0.0.1")) + "," + slice("b", "") + "]}");
+      slice("a", endpoint("p", "10.0.0.1")) + "," + slice("b", "") + "]}";
+  const auto page = parse_slice_page(text);  // its items lie in the text
   ASSERT_TRUE(page.ok()) << page.error().message;
   EXPECT_EQ(page->version, "88");
   EXPECT_EQ(page->next, "abc");
