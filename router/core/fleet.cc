@@ -139,7 +139,7 @@ void Fleet::at_rest(Replica& replica) {
   ++version_;
 }
 
-Replica* Fleet::find(ReplicaId id) {
+const Replica* Fleet::find(ReplicaId id) const {
   const auto at =
       std::ranges::lower_bound(replicas_, id, {}, [](const auto& replica) { return replica->id; });
   return at != replicas_.end() && (*at)->id == id ? at->get() : nullptr;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "router/core/replica.h"
@@ -64,7 +65,8 @@ class Fleet {
   Replica* add(ReplicaSpec spec);
   // Gone; erased at once or with its last charge.
   void remove(ReplicaId id);
-  Replica* find(ReplicaId id);
+  const Replica* find(ReplicaId id) const;
+  Replica* find(ReplicaId id) { return const_cast<Replica*>(std::as_const(*this).find(id)); }
   Replica* find(std::string_view name);  // not the gone ones
 
   Charge charge(Replica& replica, uint32_t prompt_tokens, uint32_t cached_tokens, Seconds now);

@@ -67,9 +67,9 @@ void AccessLog::write(const AccessRecord& record) {
   append_json_member(lines_, "status", record.status);
   append_json_member(lines_, "end", record.end);
   append_json_member(lines_, "attempts", record.attempts);
-  lines_ += record.streamed ? ",\"streamed\":true" : ",\"streamed\":false";
-  if (record.resumed) lines_ += ",\"resumed\":true";
-  if (record.hedged) lines_ += ",\"hedged\":true";
+  append_json_member(lines_, "streamed", record.streamed);
+  if (record.resumed) append_json_member(lines_, "resumed", true);
+  if (record.hedged) append_json_member(lines_, "hedged", true);
   append_json_member(lines_, "bytes_in", record.bytes_in);
   append_json_member(lines_, "bytes_out", record.bytes_out);
   if (record.held_s > 0) append_json_member(lines_, "held_s", record.held_s);

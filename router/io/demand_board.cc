@@ -174,9 +174,9 @@ std::string demand_json(const std::string& model, const ModelDemand& told, const
   }
   out += '}';
   add("credit", told.demand.credit);
-  out += told.demand.held ? R"(,"held":true)" : R"(,"held":false)";
+  add("held", told.demand.held);
   // A replica that loads does so for somebody: who scales to zero must leave it alone.
-  out += told.counts.requests > 0 || told.load.loading > 0 ? R"(,"active":true)" : R"(,"active":false)";
+  add("active", told.counts.requests > 0 || told.load.loading > 0);
   add("inflight_requests", told.counts.requests);
   add("queue_depth", told.counts.queued);
   add("queue_oldest_age_seconds", told.oldest);
@@ -185,7 +185,7 @@ std::string demand_json(const std::string& model, const ModelDemand& told, const
   add("concurrency_per_replica", told.load.knee);
   add("kv_in_use", told.counts.kv_in_use);
   add("forecast_demand_replicas", told.forecast);
-  out += told.forecast_acts ? R"(,"forecast_acts":true)" : R"(,"forecast_acts":false)";
+  add("forecast_acts", told.forecast_acts);
   add("ready", static_cast<double>(told.load.ready));
   add("loading", static_cast<double>(told.load.loading));
   add("cold_start_seconds", cold_starts.p90());

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "router/io/clock.h"
 
 namespace sluice::router {
 namespace {
@@ -30,7 +31,7 @@ Dispatcher::~Dispatcher() {
 }
 
 Seconds Dispatcher::now() const {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return monotonic_now();
 }
 
 uint64_t Dispatcher::random() {

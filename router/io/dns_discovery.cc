@@ -1,12 +1,12 @@
 #include "router/io/dns_discovery.h"
 
-#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
 #include <thread>
 
 #include "base/log.h"
+#include "router/io/clock.h"
 #include "server/net/url.h"
 
 namespace sluice::router {
@@ -56,8 +56,7 @@ class DnsDiscovery final : public Discovery {
   }
 
   void tick() override {
-    const Seconds now =
-        std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    const Seconds now = monotonic_now();
     if (!waiting_ && now >= book_.next()) return ask();
     if (!waiting_) return;
     std::optional<DnsAnswer> answer;

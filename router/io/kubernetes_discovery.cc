@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <random>
 
 #include "base/log.h"
+#include "router/io/clock.h"
 #include "router/io/fetch.h"
 #include "router/io/slice_book.h"
 #include "server/net/upstream.h"
@@ -27,10 +27,6 @@ constexpr Seconds kListPatience = 30;
 constexpr Seconds kWatchGrace = 15;     // beyond its announced end
 constexpr Seconds kShortWatch = 1;      // one that ends sooner was no success
 constexpr Seconds kTellInterval = 0.1;  // between two tellings in a flood of events
-
-Seconds now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::string percent_encoded(std::string_view text) {
   std::string out;
@@ -60,7 +56,7 @@ class KubernetesDiscovery final : public Discovery {
   }
 
   void tick() override {
-    const Seconds at = now();
+    const Seconds at = monotonic_now();
     digest(at);
     if (book_.changed() && pages_.empty() && at >= tell_at_) tell(at);
     if (at >= until_) failed("it did not answer in time");
@@ -130,7 +126,7 @@ class KubernetesDiscovery final : public Discovery {
   void list() {
     step_ = Step::kListing;
     verb_ = "list";
-    until_ = now() + kListPatience;
+    until_ = monotonic_now() + kListPatience;
     std::string query = fmt::format("limit={}", kSlicesOfPage);
     if (next_page_.empty())
       book_.begin_list();
@@ -157,7 +153,7 @@ class KubernetesDiscovery final : public Discovery {
   void watch() {
     step_ = Step::kWatching;
     verb_ = "watch";
-    watch_began_ = now();
+    watch_began_ = monotonic_now();
     // Not all routers in the same moment.
     const int timeout = static_cast<int>(std::max(1.0, options_.watch_timeout * (1 + share() / 4)));
     until_ = watch_began_ + timeout + kWatchGrace;
@@ -281,7 +277,7 @@ class KubernetesDiscovery final : public Discovery {
   void tell(Seconds at) {
     found_.become(book_.replicas(), *sink_);
     // However many they are, a flood of events costs a twentieth of the thread's time.
-    tell_at_ = std::max(at + kTellInterval, at + 20 * (now() - at));
+    tell_at_ = std::max(at + kTellInterval, at + 20 * (monotonic_now() - at));
     if (book_.trouble() != told_trouble_ && !book_.trouble().empty()) log::warn("{}", book_.trouble());
     told_trouble_ = book_.trouble();
   }
@@ -323,7 +319,7 @@ class KubernetesDiscovery final : public Discovery {
     // One broken watch is nothing: the next goes on behind it.
     const bool worth_a_word = ++failures_ > 1 || verb_ == "list";
     if (worth_a_word && why != told_failure_) {
-      if (told_failure_.empty()) failing_since_ = now();
+      if (told_failure_.empty()) failing_since_ = monotonic_now();
       log::warn("kubernetes: the API server {} is of no use now: {}. The {} replicas stay as they are.",
                 options_.api.without_query(), log::safe(why, 2000), found_.told().size());
       told_failure_ = why;
@@ -354,7 +350,7 @@ class KubernetesDiscovery final : public Discovery {
     text_.clear();
     step_ = Step::kWaiting;
     until_ = kNever;
-    again_at_ = now() + pause;
+    again_at_ = monotonic_now() + pause;
   }
   double share() { return std::uniform_real_distribution<double>(0, 1)(random_); }
 

@@ -10,18 +10,11 @@
 namespace sluice::router {
 namespace {
 
-// Of the query, percent-decoded; empty where it is not there or broken.
+// Percent-decoded; empty where it is not there or broken.
 std::string query_field(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const size_t end = std::min(query.find('&'), query.size());
-    const std::string_view field = query.substr(0, end);
-    query.remove_prefix(std::min(end + 1, query.size()));
-    if (!field.starts_with(name) || field.substr(name.size(), 1) != "=") continue;
-    std::string spaced(field.substr(name.size() + 1)), decoded;
-    std::ranges::replace(spaced, '+', ' ');
-    return percent_decode(spaced, decoded) ? decoded : "";
-  }
-  return "";
+  std::string value(query_value(query, name)), decoded;
+  std::ranges::replace(value, '+', ' ');
+  return percent_decode(value, decoded) ? decoded : "";
 }
 
 HttpResponse answer(const HttpRequest& request, const DemandBoard& board, const std::string& space) {

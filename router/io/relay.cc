@@ -290,12 +290,11 @@ std::string Relay::error_event(const std::string& message, int status) const {
 
 // What a stream tells of its replica's speed, where it did not go on from another one.
 void Relay::observe_answer(ReplicaId replica, uint32_t tokens) {
-  const auto& fleet = dispatcher_.core_view().fleet().replicas();
-  const auto at = std::ranges::find_if(fleet, [&](const auto& each) { return each->id == replica; });
-  if (at == fleet.end() || resumed_ || first_byte_at_ == kNever || tokens == 0) return;
+  const Replica* answering = dispatcher_.core_view().fleet().find(replica);
+  if (answering == nullptr || resumed_ || first_byte_at_ == kNever || tokens == 0) return;
   const Seconds now = dispatcher_.now();
   const Seconds step = (now - first_byte_at_) / std::max(tokens - 1, 1U);
-  dispatcher_.demand().answered(model_, (*at)->in_flight + (*at)->foreign_running, tokens, step, now);
+  dispatcher_.demand().answered(model_, answering->in_flight + answering->foreign_running, tokens, step, now);
 }
 
 // The attempt came to nothing; the core knows what now.

@@ -217,18 +217,16 @@ std::string replica_list(const Dispatcher& dispatcher) {
       append_json_string(out, pod.name);
       out += '}';
     }
-    const auto& fleet = dispatcher.core_view().fleet().replicas();
-    const auto at =
-        std::ranges::find_if(fleet, [&](const auto& replica) { return replica->id == link->id(); });
+    const Replica* found = dispatcher.core_view().fleet().find(link->id());
     out += R"(,"state":")";
-    out += at == fleet.end() ? "starting" : name_of((*at)->state);
+    out += found == nullptr ? "starting" : name_of(found->state);
     out += '"';
-    if (at == fleet.end() || !link->last_check_passed()) {
+    if (found == nullptr || !link->last_check_passed()) {
       out += R"(,"trouble":)";
       append_json_string(out, link->trouble());
     }
-    if (at != fleet.end()) {
-      const Replica& replica = **at;
+    if (found != nullptr) {
+      const Replica& replica = *found;
       out += R"(,"knowledge":")";
       out += name_of(replica.knowledge);
       out += R"(","models":[)";

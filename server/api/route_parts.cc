@@ -31,17 +31,6 @@ Status require_json(const HttpRequest& request) {
   return {};
 }
 
-std::string_view query_value(std::string_view query, std::string_view name) {
-  while (!query.empty()) {
-    const size_t end = std::min(query.find('&'), query.size());
-    const std::string_view pair = query.substr(0, end);
-    if (pair.starts_with(name) && pair.size() > name.size() && pair[name.size()] == '=')
-      return pair.substr(name.size() + 1);
-    query.remove_prefix(std::min(end + 1, query.size()));
-  }
-  return {};
-}
-
 bool read_number(std::string_view text, int64_t most, int64_t& value) {
   if (text.empty()) return true;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);

@@ -17,8 +17,6 @@ HttpResponse json_response(std::string body, int status = 200);
 // consent. Compressed bodies are refused.
 Status require_json(const HttpRequest& request);
 
-// The value of `name` in a query string as sent; empty: not there.
-std::string_view query_value(std::string_view query, std::string_view name);
 // False: there, and not a whole number within [0, most].
 bool read_number(std::string_view text, int64_t most, int64_t& value);
 

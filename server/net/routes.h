@@ -47,6 +47,8 @@ class Routes {
   std::vector<Route> routes_;
 };
 
+// The value of `name` in a query string as sent; empty: not there.
+std::string_view query_value(std::string_view query, std::string_view name);
 // False when an escape is not %XX or hides a NUL.
 bool percent_decode(std::string_view text, std::string& out);
 

@@ -96,7 +96,6 @@ Json group_document(std::string_view group) {
 struct Listed {
   std::string name;
   std::string kind;
-  bool namespaced = true;
 };
 std::vector<Listed> resources_of(std::string_view group, std::span<const MetricSeries> series) {
   std::vector<Listed> listed;
@@ -117,7 +116,7 @@ Json resource_list(std::string_view group, std::string_view version, std::span<c
   for (const Listed& each : resources_of(group, series)) {
     resources.push_back({{"name", each.name},
                          {"singularName", ""},
-                         {"namespaced", each.namespaced},
+                         {"namespaced", true},
                          {"kind", each.kind},
                          {"verbs", {"get"}}});
   }

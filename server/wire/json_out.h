@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <type_traits>
 
 namespace sluice {
 
@@ -15,13 +14,14 @@ void append_json(std::string& out, int64_t value);
 // Six significant digits; what JSON cannot say (NaN, infinities) becomes `fallback`.
 void append_json(std::string& out, double value, std::string_view fallback = "null");
 
-// A further member of an object: a comma, its name (which needs no escapes) and its value, a text or a
-// number.
+// A further member of an object: a comma, its name (which needs no escapes) and its value: a text, a
+// number, true or false.
 template <class Value>
 void append_json_member(std::string& out, std::string_view name, const Value& value) {
-  static_assert(!std::is_same_v<Value, bool>);
   out.append(",\"").append(name).append("\":");
-  if constexpr (std::integral<Value>)
+  if constexpr (std::same_as<Value, bool>)
+    out += value ? "true" : "false";
+  else if constexpr (std::integral<Value>)
     append_json(out, static_cast<int64_t>(value));
   else if constexpr (std::floating_point<Value>)
     append_json(out, static_cast<double>(value));

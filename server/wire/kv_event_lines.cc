@@ -125,7 +125,7 @@ void append_hello(std::string& out, const KvHello& hello) {
   out += R"({"event":"hello")";
   append_hash_field(out, "epoch", hello.start.epoch);
   append_json_member(out, "next", static_cast<int64_t>(hello.start.next));
-  out += hello.start.resumed ? R"(,"resumed":true)" : R"(,"resumed":false)";
+  append_json_member(out, "resumed", hello.start.resumed);
   append_json_member(out, "block_tokens", hello.block_tokens);
   append_json_member(out, "max_num_seqs", hello.max_num_seqs);
   out += R"(,"hash":")";
