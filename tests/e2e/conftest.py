@@ -6,6 +6,8 @@ from serving import PATIENCE_S, Serving
 def pytest_addoption(parser):
     parser.addoption("--server", required=True, help="the sluice-serve program")
     parser.addoption("--kubernetes", default="", help="folder with etcd and kube-apiserver; kubectl on PATH")
+    parser.addoption("--lab", default="", help="folder of the Kubernetes lab, with its run.sh")
+    parser.addoption("--lab-out", default="", help="where its scenarios leave their records")
     parser.addoption("--model", required=True, help="a GGUF of SmolLM2-135M-Instruct")
 
 
