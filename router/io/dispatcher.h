@@ -14,6 +14,7 @@
 #include "router/io/access_log.h"
 #include "router/io/demand_board.h"
 #include "router/io/discovery.h"
+#include "router/io/errand.h"
 #include "router/io/histogram.h"
 #include "router/io/mirror.h"
 #include "router/io/relay.h"
@@ -40,9 +41,12 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog& access_log);
   ~Dispatcher() override;
 
-  // On the I/O thread, once: asks the sources from here on. An Error of a source that cannot work.
-  Status start(std::vector<std::unique_ptr<Discovery>> sources);
+  // On the I/O thread, once: asks the sources and runs the errands from here on. An Error of a source that
+  // cannot work.
+  Status start(std::vector<std::unique_ptr<Discovery>> sources,
+               std::vector<std::unique_ptr<Errand>> errands = {});
   void refresh_sources();
+  void forget_errands() { errands_.clear(); }
   // From now on new requests are refused; running ones go on.
   void begin_drain() { draining_ = true; }
   bool draining() const { return draining_; }
@@ -92,6 +96,8 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   const std::vector<std::unique_ptr<Discovery>>& sources() const { return sources_; }
   size_t ready_replicas() const;
   bool has_ready(const std::string& model) const;
+  // For a client that is held: what it waits for, as far as known.
+  std::string waiting_words(const std::string& model) const;
   uint64_t held_now() const;
 
  private:
@@ -112,6 +118,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   Counters counters_;
   DemandBoard demand_;
   std::vector<std::unique_ptr<Discovery>> sources_;
+  std::vector<std::unique_ptr<Errand>> errands_;
   std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>> links_;
   std::unordered_map<ReplicaId, ReplicaLink*> joined_;
   std::unordered_map<RequestId, Journey*> journeys_;

@@ -17,7 +17,7 @@ struct RawOptions {
   std::string policy = "cost", shadow_policy;
   RawSources sources;
   bool no_continuation = false;
-  double predict_seconds = 0;
+  RawScaling scaling;
 };
 
 void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
@@ -171,11 +171,11 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
 }
 
 // An empty string when all is well.
-std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironment& environment) {
+std::string finish(RouteOptions& o, RawOptions& raw, const RouteEnvironment& environment) {
+  if (std::string fault = finish(o.dispatcher.demand, o.scaling, raw.scaling); !fault.empty()) return fault;
+  raw.sources.wants_kubernetes = o.scaling.wants_kubernetes();
   if (std::string fault = finish(o.sources, raw.sources, environment.sources); !fault.empty()) return fault;
-  if (std::string fault = finish(o.dispatcher.demand, o.metrics_api, raw.predict_seconds); !fault.empty()) {
-    return fault;
-  }
+  for (ScaleTargetOptions& target : o.scaling.targets) target.space = o.sources.kubernetes_space;
   o.dispatcher.link.upstream.server_name = raw.sources.server_name;
   for (const std::string& text : raw.aliases) {
     auto alias = parse_model_alias(text);
@@ -244,7 +244,7 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
       "router itself shows to replicas.");
   add_flags(app, o, raw);
   add_source_flags(app, o.sources, raw.sources);
-  add_scaling_flags(app, o.dispatcher.demand, o.metrics_api, raw.predict_seconds);
+  add_scaling_flags(app, o.dispatcher.demand, o.scaling, raw.scaling);
   ParsedRouteOptions parsed;
   try {
     app.parse(argc, argv);

@@ -22,7 +22,7 @@ struct RouteOptions {
   DispatcherOptions dispatcher;
   ListenOptions listen;
   DoorOptions door;
-  MetricsApiOptions metrics_api;
+  ScalingOptions scaling;
 };
 
 struct RouteEnvironment {

@@ -219,7 +219,7 @@ std::string replica_list(const Dispatcher& dispatcher) {
     }
     const Replica* found = dispatcher.core_view().fleet().find(link->id());
     out += R"(,"state":")";
-    out += found == nullptr ? "starting" : name_of(found->state);
+    out += found != nullptr ? name_of(found->state) : link->found().pending ? "pending" : "starting";
     out += '"';
     if (found == nullptr || !link->last_check_passed()) {
       out += R"(,"trouble":)";

@@ -11,6 +11,7 @@
 #include "server/api/route_parts.h"
 #include "server/wire/anthropic_request.h"
 #include "server/wire/error_body.h"
+#include "server/wire/json_out.h"
 #include "server/wire/openapi.h"
 
 namespace sluice {
@@ -134,8 +135,14 @@ HttpResponse health(const ApiFloor& floor) {
 
 HttpResponse ready(const ApiFloor& floor) {
   const auto service = floor.slot.get();
-  if (!service.ok()) return error_response(service.error());
-  return health(floor);
+  if (service.ok()) return health(floor);
+  HttpResponse response = error_response(service.error());
+  if (const auto fraction = floor.slot.progress()) {
+    response.body.pop_back();
+    append_json_member(response.body, "loading", *fraction);
+    response.body += '}';
+  }
+  return response;
 }
 
 HttpResponse models(const ApiFloor& floor) {

@@ -31,6 +31,11 @@ Result<std::shared_ptr<ModelService>> ServiceSlot::get() const {
   return service_;
 }
 
+std::optional<double> ServiceSlot::progress() const {
+  std::lock_guard lock(mutex_);
+  return service_ == nullptr ? std::optional(progress_.load()) : std::nullopt;
+}
+
 std::shared_ptr<ModelService> ServiceSlot::peek() const {
   std::lock_guard lock(mutex_);
   return service_;

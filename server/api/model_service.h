@@ -50,6 +50,8 @@ class ServiceSlot {
   ServingPhase phase() const { return phase_; }
 
   void set_progress(double fraction) { progress_ = fraction; }
+  // The fraction of the model that is loaded; none when all of it is.
+  std::optional<double> progress() const;
   void serve(std::shared_ptr<ModelService> service);
   void begin_drain();
   void clear();
