@@ -2,11 +2,12 @@
 
 import copy
 import json
+import subprocess
 
 import jsonschema
 import pytest
 import yaml
-from manifests import CHART, ROOT, render
+from manifests import CASES, CHART, ROOT, Manifests, flags, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 CHECK = jsonschema.Draft7Validator(SCHEMA)
@@ -120,6 +121,10 @@ def test_a_model_takes_what_the_engine_takes():
     assert of_engine - of_model == {"serviceAccountName"}
 
 
+def help_of(path):
+    return subprocess.run([path, "--help"], check=True, capture_output=True, text=True).stdout
+
+
 def program(request, name):
     path = ROOT / request.config.getoption("--programs") / name
     if not path.exists():
@@ -131,3 +136,13 @@ def program(request, name):
 def test_knows_the_flags_that_the_program_has(request, part, name):
     listed = SCHEMA["definitions"][f"{part}Flags"]["propertyNames"]["enum"]
     assert listed == render.flags_of(program(request, name)), "deploy/render --programs build"
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.stem for case in CASES])
+def test_programs_have_the_flags_that_the_chart_sets(request, case):
+    made = Manifests(case)
+    for component, name in (("engine", "sluice-serve"), ("router", "sluice-route")):
+        text = help_of(program(request, name))
+        for workload in made.workloads(component):
+            unknown = [flag for flag in flags(workload) if f"--{flag} " not in text.replace(",", " ")]
+            assert unknown == []
