@@ -77,7 +77,9 @@ void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int timeout
   on(io, [&] { dispatcher.begin_drain(); });
   listener.begin_drain();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_s);
-  while (listener.active_exchanges() > 0 && std::chrono::steady_clock::now() < deadline) {
+  // Connections that were not told of the end are there a moment longer, and may still ask.
+  while ((listener.active_exchanges() > 0 || listener.connections() > 0) &&
+         std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   if (const int left = listener.active_exchanges(); left > 0) {

@@ -42,7 +42,7 @@ constexpr struct {
 std::shared_ptr<Responder> pass_on(Dispatcher& dispatcher, Exchange& exchange, HttpRequest&& request,
                                    const Relay::Endpoint& endpoint) {
   const ErrorStyle style = error_style_of(request.path);
-  if (dispatcher.draining()) {
+  if (dispatcher.draining() && !request.owed) {
     ++dispatcher.counters().shed["draining"];
     ++dispatcher.counters().requests[{endpoint.path, 503}];
     exchange.respond(error_response(

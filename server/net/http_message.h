@@ -44,6 +44,7 @@ struct HttpRequest {
   bool keep_alive = true;  // what the client wants
   bool expects_continue = false;
   std::string request_id;  // the client's x-request-id if it is harmless, else our own
+  bool owed = true;        // its connection is older than the drain, if there is one
   std::string peer_name;   // common name of the client's certificate, where one was checked; else empty
   std::string path_rest;   // what a route's {rest} matched, percent-decoded
   std::chrono::steady_clock::time_point arrival;

@@ -41,6 +41,7 @@ struct ListenOptions {
   std::chrono::milliseconds head_timeout{10000};   // from a request's first byte to its last header
   std::chrono::milliseconds body_timeout{30000};   // without a byte of the body
   std::chrono::milliseconds write_timeout{30000};  // without the client taking a byte
+  std::chrono::milliseconds farewell{1000};        // draining: in which an open connection may ask once more
 
   CrossOriginOptions cross_origin;
   std::shared_ptr<const TlsIdentity> tls;  // null: plain HTTP
@@ -62,7 +63,9 @@ class Listener {
   ~Listener();  // closes the door and every connection, waits until the I/O threads have let go of them
 
   uint16_t port() const;
-  // Connections close after their current answer from now on; new ones are still accepted, for health checks.
+  // Answers say from now on that their connection closes, and it does. One that was not told, for it was idle
+  // or in the midst of an answer, is kept for ListenOptions::farewell: what its client asks at that moment is
+  // `owed`. New ones are still accepted, for health checks.
   void begin_drain();
   int active_exchanges() const;
   int connections() const;

@@ -8,6 +8,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <optional>
 
 #include "base/log.h"
 #include "server/net/answer_head.h"
@@ -39,7 +40,8 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
         transport_(std::make_shared<Transport>(std::move(socket))),
         parser_(shared_->options.limits),
         news_(transport_->get_executor()),
-        room_(transport_->get_executor()) {
+        room_(transport_->get_executor()),
+        opened_in_drain_(shared_->draining) {
     set_.sessions.insert(this);
   }
   ~Session() override {
@@ -180,7 +182,6 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     busy_ = false;
     --shared_->active_exchanges;
     record();
-    served_ = true;
     co_return !close_after_ && !cut_;
   }
 
@@ -189,6 +190,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     const ListenOptions& options = shared_->options;
     auto deadline = steady_clock::now() + options.idle_timeout;
     bool first = true;
+    std::optional<steady_clock::time_point> farewell;
     while (parser_.state() == RequestParser::State::kHead) {
       if (!ahead_.empty()) {
         consume();
@@ -199,7 +201,11 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
         continue;
       }
       if (cut_ || peer_gone_) co_return false;
-      if (shared_->draining && served_ && !parser_.started()) co_return false;  // idle since its last answer
+      if (shared_->draining && !parser_.started()) {
+        // Closed at once, it would cross a request that is on its way.
+        if (!farewell) farewell = steady_clock::now() + options.farewell;
+        deadline = std::min(deadline, *farewell);
+      }
       const bool news = co_await wait_news(deadline);
       if (!news && steady_clock::now() >= deadline) {
         if (!parser_.started()) co_return false;
@@ -217,6 +223,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
     request_id_ = choose_request_id(request.headers);
     path_ = request.path;
     request.peer_name = peer_name_;
+    request.owed = !opened_in_drain_;
     traceparent_ = choose_traceparent(request.headers);
     cross_origin_ = cross_origin_headers(options.cross_origin, request);
     close_after_ = !request.keep_alive || shared_->draining;
@@ -442,7 +449,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
   bool cut_ = false;        // nothing more can be sent
   bool lingering_ = false;
   bool timed_out_ = false;
-  bool served_ = false;  // has answered a request
+  const bool opened_in_drain_;
 
   // the request being answered
   const Route* route_ = nullptr;

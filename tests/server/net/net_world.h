@@ -100,6 +100,10 @@ class NetWorld {
                   exchange.respond(std::move(response));
                   return nullptr;
                 }});
+    routes.add({"GET", "/owed", [](Exchange& exchange, HttpRequest&& request) {
+                  exchange.respond({200, "text/plain", {}, request.owed ? "owed" : "not owed"});
+                  return std::shared_ptr<Responder>();
+                }});
     routes.add({"GET", "/id",
                 [](Exchange& exchange, HttpRequest&& request) {
                   HttpResponse response;

@@ -339,6 +339,25 @@ TEST(Session, drains_after_the_current_answer) {
   EXPECT_EQ(response.headers.at("connection"), "close");
 }
 
+TEST(Session, answers_once_more_who_was_not_told_of_the_drain) {
+  ListenOptions options;
+  options.farewell = std::chrono::hours(1);  // no test of time
+  NetWorld world(options);
+  RawClient idle(world.port()), fresh(world.port());
+  idle.send(get_request("/owed"));
+  EXPECT_EQ(idle.read_response().body, "owed");
+  ASSERT_TRUE(eventually([&] { return world.listener().connections() == 2; }));
+  world.listener().begin_drain();
+  RawClient late(world.port());
+  for (RawClient* client : {&idle, &fresh, &late}) {
+    client->send(get_request("/owed"));
+    const RawResponse response = client->read_response();
+    EXPECT_EQ(response.body, client == &late ? "not owed" : "owed");
+    EXPECT_EQ(response.headers.at("connection"), "close");
+    EXPECT_TRUE(client->is_closed_now());
+  }
+}
+
 TEST(Listener, says_that_a_port_is_in_use) {
   NetWorld world;
   IoThreads threads(1);
