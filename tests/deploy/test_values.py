@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 
 import jsonschema
@@ -89,6 +90,21 @@ def test_refuses_a_typo_in_every_object(name):
 )
 def test_refuses_wrong_values(wrong):
     assert not CHECK.is_valid(wrong)
+
+
+def test_the_documentation_speaks_of_values_that_are_there():
+    text = (ROOT / "docs/deploy.md").read_text()
+    shown = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    shown = [each for each in shown if "kind" not in each]
+    assert len(shown) >= 3
+    for each in shown:
+        assert [error.message for error in CHECK.iter_errors(each)] == []
+    known = VALUES["values.yaml"]
+    for name in re.findall(r"`((?:engine|router|metricsApi|image|auth|networkPolicy)(?:\.\w+)+)`", text):
+        at, schema = known, SCHEMA
+        for step in name.split("."):
+            schema = resolve(schema)["properties"][step]
+            at = at[step]
 
 
 def test_values_yaml_names_everything():

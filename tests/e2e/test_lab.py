@@ -21,6 +21,11 @@ class Lab:
     def __init__(self, folder, programs, variables, out):
         self.folder, self.programs, self.variables, self.out = folder, programs, variables, out
 
+    def note(self, name, figures):
+        file = self.out / "figures.json"
+        known = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps(known | {name: figures}, indent=1) + "\n")
+
     def run(self, name):
         """Runs a scenario; its report, once every expectation was met."""
         out = self.out / name
@@ -51,24 +56,37 @@ class Report:
                 return round(row["t"] - self.load_begun, 1)
         raise AssertionError(self.text)
 
-    def turns(self):
-        """How often the number of replicas changed its direction."""
+    def path(self):
+        """The numbers of replicas that were asked for, one after the other."""
         levels = [row["replicas"] for row in self.rows]
-        steps = [b - a for a, b in zip(levels, levels[1:]) if a != b]
-        return sum((a > 0) != (b > 0) for a, b in zip(steps, steps[1:]))
+        return [b for a, b in zip([None, *levels], levels) if a != b]
 
     def figures(self):
         before = next(row for row in reversed(self.rows) if row["t"] <= self.load_begun)
+        path = self.path()
+        top = self.first(lambda row: row["replicas"] == max(path))
         (load,) = self.loads
         return {
             "load_to_decision_s": self.first(lambda row: row["replicas"] > before["replicas"]),
             "load_to_ready_s": self.first(lambda row: row["ready"] > before["ready"]),
-            "replicas": sorted({row["replicas"] for row in self.rows}),
-            "turns": self.turns(),
+            "load_to_all_ready_s": self.first(lambda row: row["ready"] == max(path)),
+            "load_ended_s": self.ended("load ended"),
+            "back_s": self.first(lambda row: row["t"] - self.load_begun > top and row["status"] == path[-1]),
+            "replicas": path,
             "answers": load["answers"],
             "lost": sum(load["lost"].values()),
             "answer_seconds": load["seconds"],
         }
+
+    def ended(self, words):
+        told = re.search(rf"^ *([\d.]+) s  {words}", self.text, re.MULTILINE)
+        return round(float(told[1]) - self.load_begun, 1)
+
+
+def turns(path):
+    """How often a path changes its direction."""
+    up = [b > a for a, b in zip(path, path[1:])]
+    return sum(a != b for a, b in zip(up, up[1:]))
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +113,7 @@ def lab(request, program, model, tmp_path_factory):
         "MODEL": pathlib.Path(model).resolve(),
     }
     out = pathlib.Path(request.config.getoption("--lab-out") or tmp_path_factory.mktemp("lab")).resolve()
+    out.mkdir(parents=True, exist_ok=True)
     try:
         yield Lab(folder, programs, variables, out)
     finally:
@@ -104,22 +123,24 @@ def lab(request, program, model, tmp_path_factory):
 @pytest.mark.parametrize("name", ["custom", "external", "model"])
 def test_scales_out_and_back_with_the_load(lab, name):
     figures = lab.run(name).figures()
-    print(json.dumps({name: figures}))
+    lab.note(name, figures)
     assert figures["lost"] == 0 and figures["answers"] > 0
-    assert figures["turns"] == 1, "it went up once and down once"
+    assert turns(figures["replicas"]) == 1, "up and down again, and no to and fro"
 
 
 def test_scales_to_zero_and_back(lab):
     figures = lab.run("zero").figures()
-    print(json.dumps({"zero": figures}))
+    lab.note("zero", figures)
     assert figures["lost"] == 0 and figures["answers"] > 0
-    assert 0 in figures["replicas"] and max(figures["replicas"]) >= 3
+    path = figures["replicas"]
+    assert path[:3] == [1, 0, 1] and path[-1] == 0 and max(path) >= 3
+    assert turns(path) == 2
 
 
 def test_rollouts_lose_no_request(lab):
     report = lab.run("rollout")
     (load,) = report.loads
-    print(json.dumps({"rollout": load}))
+    lab.note("rollout", {"rolling_restarts_of_engines": 5, "of_the_router": 5} | load)
     assert load["lost"] == {} and load["answers"] > 0
 
 
@@ -129,4 +150,5 @@ def test_scales_on_a_metric_of_pods_through_prometheus(lab):
             f"there is no prometheus-adapter in {lab.programs}: it cannot be built from the module proxy"
         )
     figures = lab.run("prometheus").figures()
-    assert figures["lost"] == 0 and figures["turns"] == 1
+    lab.note("prometheus", figures)
+    assert figures["lost"] == 0 and turns(figures["replicas"]) == 1
