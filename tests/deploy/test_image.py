@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -85,6 +86,15 @@ def test_there_is_no_shell(root):
     ]
     assert not list(root.glob("**/sh")) and not list(root.glob("**/busybox"))
     assert b"BEGIN CERTIFICATE" in (root / "etc/ssl/certs/ca-certificates.crt").read_bytes()
+
+
+def test_hadolint_is_content_with_the_dockerfile(tmp_path):
+    hadolint = pathlib.Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, DOCKER / "Dockerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wrong = tmp_path / "Dockerfile"
+    wrong.write_text((DOCKER / "Dockerfile").read_text().replace("ENTRYPOINT [", "ENTRYPOINTS ["))
+    assert subprocess.run([hadolint, wrong], capture_output=True).returncode != 0
 
 
 def test_the_images_fit_the_chart():

@@ -114,9 +114,10 @@ def lab(request, program, model, tmp_path_factory):
     }
     out = pathlib.Path(request.config.getoption("--lab-out") or tmp_path_factory.mktemp("lab")).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    try:
-        yield Lab(folder, programs, variables, out)
-    finally:
+    pids = pathlib.Path(os.environ.get("K8S_RUN") or f"{home}/sluice-k8s-lab/run") / "pids"
+    was_up = pids.exists() and pids.stat().st_size > 0
+    yield Lab(folder, programs, variables, out)
+    if not was_up:
         subprocess.run([folder / "down.sh"], stdin=subprocess.DEVNULL, capture_output=True)
 
 
