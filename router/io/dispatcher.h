@@ -2,6 +2,7 @@
 // replica and the requests that are on their way. Everything here lives on one I/O thread.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -47,8 +48,11 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
                std::vector<std::unique_ptr<Errand>> errands = {});
   void refresh_sources();
   void forget_errands() { errands_.clear(); }
+  // Not ready from now on; requests that are on their way are still taken. leaving() on any thread.
+  void begin_leaving() { leaving_ = true; }
+  bool leaving() const { return leaving_; }
   // From now on new requests are refused; running ones go on.
-  void begin_drain() { draining_ = true; }
+  void begin_drain() { leaving_ = draining_ = true; }
   bool draining() const { return draining_; }
 
   // --- for relays ---
@@ -137,6 +141,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   uint64_t random_ = 0;
   std::unordered_set<ReplicaId> sick_;
   bool settling_ = false;
+  std::atomic<bool> leaving_ = false;
   bool draining_ = false;
   Seconds journeys_ticked_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

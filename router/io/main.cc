@@ -73,9 +73,15 @@ std::vector<std::unique_ptr<Errand>> errands_of(const ScalingOptions& options, K
   return errands;
 }
 
-void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int timeout_s) {
-  on(io, [&] { dispatcher.begin_drain(); });
+// Not ready at once, so that nobody sends anything new; what is on its way already is taken; then what runs
+// may end.
+void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int delay_s, int timeout_s) {
   listener.begin_drain();
+  if (delay_s > 0) {
+    on(io, [&] { dispatcher.begin_leaving(); });
+    std::this_thread::sleep_for(std::chrono::seconds(delay_s));
+  }
+  on(io, [&] { dispatcher.begin_drain(); });
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_s);
   // Connections that were not told of the end are there a moment longer, and may still ask.
   while ((listener.active_exchanges() > 0 || listener.connections() > 0) &&
@@ -118,6 +124,13 @@ int route(RouteOptions options, const sigset_t& signals) {
   auto dispatcher = on(io, [&] { return std::make_unique<Dispatcher>(io, options.dispatcher, *access_log); });
   auto listener = Listener::start(options.listen, make_routes(*dispatcher), threads);
   if (!listener.ok()) return complain(listener.error());
+  std::unique_ptr<ProbeDoor> probes;
+  if (options.probe.port != 0) {
+    options.probe.host = options.listen.host;
+    auto opened = ProbeDoor::open(options.probe, threads, probe_answers(*dispatcher));
+    if (!opened.ok()) return complain(opened.error());
+    probes = std::move(opened).value();
+  }
   std::unique_ptr<MetricsApiDoor> metrics_api;
   if (options.scaling.metrics_api.port != 0) {
     auto opened = MetricsApiDoor::open(options.scaling.metrics_api, *dispatcher, threads);
@@ -143,14 +156,15 @@ int route(RouteOptions options, const sigset_t& signals) {
         access_log->reopen();
       });
     }
-    log::info("stopping: running requests finish, new ones get 503");
+    log::info("stopping: running requests finish");
     // A second signal ends the process at once.
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-    drain(**listener, io, *dispatcher, options.shutdown_timeout_s);
+    drain(**listener, io, *dispatcher, options.shutdown_delay_s, options.shutdown_timeout_s);
   } else {
     code = complain(started.error());
   }
   listener->reset();
+  probes.reset();
   on(io, [&] { dispatcher->forget_errands(); });  // they know the door
   metrics_api.reset();
   on(io, [&] {

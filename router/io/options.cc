@@ -130,6 +130,17 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->group("Server");
+  app.add_option(
+         "--probe-port", o.probe.port,
+         "Port for /health and /ready on a thread of their own, which no load keeps waiting; 0: none.")
+      ->check(CLI::Range(0, 65535))
+      ->group("Server");
+  app.add_option("--shutdown-delay", o.shutdown_delay_s,
+                 "Seconds after SIGTERM in which /ready says 503 and requests are still taken: as long as "
+                 "load balancers need to see it.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 3600))
+      ->group("Server");
   app.add_option("--shutdown-timeout", o.shutdown_timeout_s,
                  "Seconds that running requests have after SIGTERM.")
       ->capture_default_str()

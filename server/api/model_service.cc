@@ -48,6 +48,12 @@ void ServiceSlot::serve(std::shared_ptr<ModelService> service) {
   phase_.compare_exchange_strong(loading, ServingPhase::kServing);  // a drain that began meanwhile stays
 }
 
+void ServiceSlot::begin_leaving() {
+  phase_ = ServingPhase::kLeaving;
+  std::lock_guard lock(mutex_);
+  if (service_ != nullptr) service_->engine->begin_leaving();
+}
+
 void ServiceSlot::begin_drain() {
   phase_ = ServingPhase::kDraining;
   std::lock_guard lock(mutex_);
