@@ -9,7 +9,7 @@ import pytest
 import yaml
 from manifests import CASES, ROOT, Manifests, chooses, container, faults, flags, pod, versions
 
-VERSIONS = versions("1.30", "1.34")
+VERSIONS = versions("1.27", "1.34")
 UID = 65532
 
 
@@ -124,21 +124,23 @@ def test_services_and_budgets_find_their_pods(made):
 
 def test_what_a_pod_needs_to_end_adds_up(made):
     for each in made.of("Deployment"):
-        (running,) = flags(each)["shutdown-timeout"]
-        waiting = container(each)["lifecycle"]["preStop"]["sleep"]["seconds"]
-        assert pod(each)["terminationGracePeriodSeconds"] == waiting + int(running) + 10
-        assert waiting >= 1
+        (delay,), (running,) = flags(each)["shutdown-delay"], flags(each)["shutdown-timeout"]
+        assert pod(each)["terminationGracePeriodSeconds"] == int(delay) + int(running) + 10
 
 
 def test_loading_has_time_and_a_busy_pod_is_not_killed(made):
     for each in made.of("Deployment"):
         only = container(each)
+        ports = {port["name"]: str(port["containerPort"]) for port in only["ports"]}
+        assert [ports["probes"]] == flags(each)["probe-port"]
+        assert [ports["http"]] == flags(each)["port"]
         assert only["livenessProbe"]["httpGet"]["path"] == "/health"
         assert only["readinessProbe"]["httpGet"]["path"] == "/ready"
         assert only["livenessProbe"]["timeoutSeconds"] >= 5
         assert only["livenessProbe"]["failureThreshold"] * only["livenessProbe"]["periodSeconds"] >= 60
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert "initialDelaySeconds" not in only.get(probe, {})
+            assert only.get(probe, only["livenessProbe"])["httpGet"]["port"] == "probes"
     for each in made.workloads("engine"):
         startup = container(each)["startupProbe"]
         budget = startup["failureThreshold"] * startup["periodSeconds"]

@@ -76,7 +76,7 @@ def test_refuses_a_typo_in_every_object(name):
         {"models": [{"model": "x", "flags": {"max-model-length": "8k"}}]},
         {"models": [{"model": "x", "flags": {"api-key": "in the clear"}}]},
         {"models": [{"model": "x", "serviceAccountName": "its-own"}]},
-        {"engine": {"drain": {"preStopSeconds": 0}}},
+        {"engine": {"drain": {"delaySeconds": -1}}},
         {"engine": {"startupSeconds": "30m"}},
         {"router": {"scaleToZeroAfter": "soon"}},
         {"router": {"flags": {"port": 80}}},

@@ -64,14 +64,14 @@ class Report:
     def figures(self):
         before = next(row for row in reversed(self.rows) if row["t"] <= self.load_begun)
         path = self.path()
-        top = self.first(lambda row: row["replicas"] == max(path))
+        over = self.ended("load ended")
         (load,) = self.loads
         return {
             "load_to_decision_s": self.first(lambda row: row["replicas"] > before["replicas"]),
             "load_to_ready_s": self.first(lambda row: row["ready"] > before["ready"]),
             "load_to_all_ready_s": self.first(lambda row: row["ready"] == max(path)),
-            "load_ended_s": self.ended("load ended"),
-            "back_s": self.first(lambda row: row["t"] - self.load_begun > top and row["status"] == path[-1]),
+            "load_ended_s": over,
+            "back_s": self.first(lambda row: row["t"] - self.load_begun > over and row["status"] == path[-1]),
             "replicas": path,
             "answers": load["answers"],
             "lost": sum(load["lost"].values()),
