@@ -24,6 +24,7 @@ Dispatcher::Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog
     : io_(io), options_(options), access_log_(access_log), core_(options.core), demand_(options.demand) {
   std::random_device device;
   random_ = (uint64_t{device()} << 32) | device();
+  name_ = fmt::format("{:016x}", random());
 }
 
 Dispatcher::~Dispatcher() {
