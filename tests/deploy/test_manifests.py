@@ -120,6 +120,19 @@ def test_services_and_budgets_find_their_pods(made):
     assert engines["spec"]["clusterIP"] == "None"
     assert all(chooses(engines["spec"]["selector"], each) for each in made.workloads("engine"))
     assert not chooses(engines["spec"]["selector"], made.router)
+    (name,) = flags(made.router)["k8s-peer-service"]
+    peers = made.one("Service", name)
+    assert chooses(peers["spec"]["selector"], made.router) and len(peers["spec"]["ports"]) == 1
+
+
+def test_a_policy_lets_the_router_in_everywhere(made):
+    labels = made.router["spec"]["template"]["metadata"]["labels"]
+    policies = made.of("NetworkPolicy")
+    for policy in policies:
+        (rule,) = [each for each in policy["spec"]["ingress"] if each["ports"] == [{"port": "http"}]]
+        selectors = [each["podSelector"]["matchLabels"] for each in rule["from"] if "podSelector" in each]
+        assert any(selector.items() <= labels.items() for selector in selectors)
+    assert len(policies) in (0, 2)
 
 
 def test_what_a_pod_needs_to_end_adds_up(made):

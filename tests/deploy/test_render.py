@@ -64,7 +64,6 @@ def template(helm, *sets):
             "maxReplicas of 'smollm2-135m-instruct' is below its minReplicas",
         ),
         (["metricsApi.tls.caBundle=QQ=="], "want secretName"),
-        (["engine.autoscaling.minReplicas=0", "router.replicas=2"], "wants one router"),
         (["router.replica=2"], "replica"),
     ],
     ids=lambda x: x[-1] if isinstance(x, list) else "",

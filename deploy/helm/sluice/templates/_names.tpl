@@ -112,9 +112,6 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if not (index $.Values.metricsApi $model.autoscaling.api) -}}
 {{- fail (printf "models: the autoscaler of '%s' asks the %s metrics API, which is off: set metricsApi.%s" $name $model.autoscaling.api $model.autoscaling.api) -}}
 {{- end -}}
-{{- if and (eq (int $model.autoscaling.minReplicas) 0) (gt (int $.Values.router.replicas) 1) -}}
-{{- fail (printf "models: '%s' with minReplicas 0 wants one router (router.replicas): of several, one that is not asked would put it to sleep" $name) -}}
-{{- end -}}
 {{- if lt (int $model.autoscaling.maxReplicas) (int $model.autoscaling.minReplicas) -}}
 {{- fail (printf "models: autoscaling.maxReplicas of '%s' is below its minReplicas" $name) -}}
 {{- end -}}
