@@ -59,12 +59,14 @@ def test_every_rule_finds_its_series(told, part):
         assert re.match(r"(sum|max)\(", rule["metricsQuery"])
 
 
-def test_the_demand_is_among_them(told):
-    (rule,) = RULES["external"]
-    assert "sluice_router_demand_replicas" in series_of(rule, told["external"])
+def test_the_demand_is_told_by_each_router_for_all(told):
+    (rule,) = [
+        r for r in RULES["external"] if "sluice_router_demand_replicas" in series_of(r, told["external"])
+    ]
+    assert rule["metricsQuery"].startswith("max(")
 
 
 def test_a_rule_of_a_series_that_is_gone_is_noticed(told):
-    wrong = dict(RULES["external"][0], seriesQuery='{__name__=~"^sluice_router_(demand_replicas|demand)$"}')
+    wrong = dict(RULES["external"][0], seriesQuery='{__name__=~"^sluice_router_(queue_depth|demand)$"}')
     with pytest.raises(AssertionError):
         series_of(wrong, told["external"])
