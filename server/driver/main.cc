@@ -26,6 +26,8 @@ constexpr Verb kKnown[] = {
     {"serve", "serve a model through the OpenAI API"},
     {"route", "spread requests over many servers"},
     {"bench", "measure a server under load"},
+    {"bench-engine", "measure the engine without HTTP"},
+    {"bench-kernels", "measure each operation of the device"},
     {"bench-router-sim", "compare routing policies in virtual time"},
     {"deploy", "run servers on Kubernetes"},
 };
