@@ -141,7 +141,7 @@ def test_scales_to_zero_and_back(lab):
 def test_rollouts_lose_no_request(lab):
     report = lab.run("rollout")
     (load,) = report.loads
-    lab.note("rollout", {"rolling_restarts_of_engines": 5, "of_the_router": 5} | load)
+    lab.note("rollout", {"rolling_restarts_of_engines": 5, "of_the_routers": 5} | load)
     assert load["lost"] == {} and load["answers"] > 0
 
 
