@@ -32,6 +32,7 @@ DemandBoard::Model* DemandBoard::model_of(const std::string& name) {
 void DemandBoard::arrived(const std::string& name) {
   const auto at = models_.find(name);
   if (at == models_.end()) return;
+  if (const auto told = told_.find(name); told != told_.end() && told->second.demand.replicas == 0) next_ = 0;
   Model& model = at->second;
   const double together = std::min(model.knee.requests(options_.demand.slo_itl), 256.0);
   if (model.knee.is_known()) model.pending_work += model.mean_tokens * model.knee.step(together) / together;

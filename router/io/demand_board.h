@@ -42,6 +42,7 @@ class DemandBoard {
   explicit DemandBoard(DemandBoardOptions options);
 
   // --- what happens ---
+  // Before the core hears of it. The first one after a rest makes it due: a scaler at zero waits for that.
   void arrived(const std::string& model);
   void first_token(const std::string& model, Seconds after, Seconds now);
   // An answer of so many tokens ended, `step` seconds apart, with `running` requests on its replica.

@@ -21,6 +21,7 @@ Dispatcher::Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog
     : io_(io), options_(options), access_log_(access_log), core_(options.core), demand_(options.demand) {
   std::random_device device;
   random_ = (uint64_t{device()} << 32) | device();
+  if (!options_.demand.models.empty()) last_model_ = options_.demand.models.front();
 }
 
 Dispatcher::~Dispatcher() {
@@ -205,6 +206,8 @@ std::string Dispatcher::name_of(ReplicaId id) const {
 
 void Dispatcher::joined(ReplicaLink& link) {
   joined_[link.id()] = &link;
+  if (const Replica* replica = core_.fleet().find(link.id()); !replica->spec.models.empty())
+    last_model_ = replica->spec.models.front();
   if (link.is_ours()) block_tokens_ = link.block_tokens();
 }
 
@@ -286,7 +289,7 @@ std::string Dispatcher::default_model() const {
   for (const auto& replica : core_.fleet().replicas()) {
     if (!replica->spec.models.empty()) return replica->spec.models.front();
   }
-  return {};
+  return last_model_;
 }
 
 }  // namespace sluice::router

@@ -24,6 +24,7 @@ FLOORS = {
     "engine": ["base", "kernels", "models"],
     "server": ["base", "kernels", "models", "engine"],
     "router": ["base", "server/net", "server/wire", "server/scaling"],
+    "deploy": ["base", "server/net", "server/wire", "server/scaling", "router/io"],
 }
 EVERYWHERE = ["tests", "bench"]
 
