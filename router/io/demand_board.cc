@@ -126,6 +126,7 @@ void DemandBoard::make(const RouterCore& core, const std::map<std::string, Secon
         .backlog_seconds = counts.backlog,
         .kv_in_use = counts.kv_in_use,
         .offered = model.work.empty() ? 0 : sum / static_cast<double>(model.work.size()),
+        .cold_start = cold_starts_.p90(),
         .knee = knee,
         .ttft_p90 = model.ttft.quantile(0.9, now),
         .itl_p90 = model.itl.quantile(0.9, now),
