@@ -53,8 +53,13 @@ Result<std::vector<Scenario>> scenarios(const Flags& flags) {
             {.kind = Shape::Kind::kStep, .low = 0.5, .high = 8, .duration = 3600});
   generated("bursts", "2 requests/s, and 90 s of 8 in each quarter of an hour",
             {.kind = Shape::Kind::kBursts, .low = 2, .high = 8, .duration = 7200, .period = 900});
-  generated("diurnal", "three days of 0.2 to 4 requests/s",
-            {.kind = Shape::Kind::kDiurnal, .low = 0.2, .high = 4, .duration = 3 * 86'400});
+  generated("diurnal", "four days, each squeezed into six hours, of 0.2 to 4 requests/s of long prompts",
+            {.kind = Shape::Kind::kDiurnal,
+             .low = 0.2,
+             .high = 4,
+             .duration = 86'400,
+             .period = 21'600,
+             .question_tokens = 8000});
   return all;
 }
 
