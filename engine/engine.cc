@@ -72,9 +72,10 @@ class LoopEngine final : public Engine {
   bool makes_progress(std::chrono::milliseconds stall) const override;
   Result<std::unique_ptr<KvEventReader>> read_events(std::optional<KvEventPlace> from,
                                                      std::shared_ptr<KvEventListener> listener) override;
+  void begin_leaving() override { inbox_.push_unbounded(EndReadings{}); }
   void begin_drain() override {
     draining_ = true;
-    inbox_.push_unbounded(EndReadings{});
+    begin_leaving();
   }
   bool idle() const override { return unheard_ == 0; }
 

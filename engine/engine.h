@@ -61,10 +61,13 @@ class Engine {
   virtual bool makes_progress(std::chrono::milliseconds stall) const = 0;
 
   // Any thread. What happens from now on, or from event `from` on where it is not forgotten yet; kOverloaded
-  // when there are too many readers, kUnavailable while draining.
+  // when there are too many readers, kUnavailable while leaving.
   virtual Result<std::unique_ptr<KvEventReader>> read_events(std::optional<KvEventPlace> from,
                                                              std::shared_ptr<KvEventListener> listener) = 0;
 
+  // Readers of events come to their end and no new ones are taken, so that routers send nothing more;
+  // requests that are on their way are still taken.
+  virtual void begin_leaving() = 0;
   // Refuses new requests from now on; running and waiting ones go on. Readers of events come to their end.
   virtual void begin_drain() = 0;
   virtual bool idle() const = 0;  // nothing is running or waiting, and every event has been posted

@@ -104,7 +104,7 @@ class SignalWatch {
         log::warn("stopped at once by a second signal ({})", strsignal(which));
         _exit(1);
       }
-      log::info("{}: running requests finish, new ones get 503", strsignal(which));
+      log::info("{}: running requests finish, then the server stops", strsignal(which));
       seen_ = true;
       arrived_.notify_all();
     }
@@ -130,9 +130,15 @@ int complain(const Error& error) {
   return 1;
 }
 
-void drain(Listener& listener, ApiFloor& floor, int timeout_s) {
-  floor.slot.begin_drain();
+// Not ready at once, so that nobody sends anything new; what is on its way already is taken; then what runs
+// may end. What is cut at last goes on at another server, if a router of ours asked for it.
+void drain(Listener& listener, ApiFloor& floor, int delay_s, int timeout_s) {
   listener.begin_drain();
+  if (delay_s > 0) {
+    floor.slot.begin_leaving();
+    std::this_thread::sleep_for(std::chrono::seconds(delay_s));
+  }
+  floor.slot.begin_drain();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_s);
   const auto running = [&] { return listener.active_exchanges() + floor.background.count(); };
   while (running() > 0 && std::chrono::steady_clock::now() < deadline) {
@@ -206,6 +212,15 @@ int serve(ServeOptions options, SignalWatch& signals) {
   guard_door(options.listen, *floor);
   auto listener = Listener::start(options.listen, make_api_routes(*floor), threads);
   if (!listener.ok()) return complain(listener.error());
+  std::unique_ptr<ProbeDoor> probes;
+  if (options.probe.port != 0) {
+    options.probe.host = options.listen.host;
+    options.probe.stall = floor->options.health_stall;
+    auto opened = ProbeDoor::open(options.probe, threads,
+                                  {[&] { return health(*floor); }, [&] { return ready(*floor); }});
+    if (!opened.ok()) return complain(opened.error());
+    probes = std::move(opened).value();
+  }
   signals.take_up(chores(*floor, options, identity));
   if (options.listen.host == "127.0.0.1" && floor->keys.user_keys() == 0) {
     log::info("listening on this machine only; --host 0.0.0.0 opens it to the network (then set --api-key)");
@@ -224,9 +239,10 @@ int serve(ServeOptions options, SignalWatch& signals) {
   if (!options.disable_log_stats) start_console(threads.at(0), floor->slot);
 
   signals.wait();
-  drain(**listener, *floor, options.shutdown_timeout_s);
+  drain(**listener, *floor, options.shutdown_delay_s, options.shutdown_timeout_s);
   signals.take_up({});
   listener->reset();
+  probes.reset();
   floor->background.stop();
   floor->slot.clear();
   log::info("stopped");

@@ -178,6 +178,17 @@ void add_server_flags(CLI::App& app, ServeOptions& o, RawOptions& raw) {
                  "carry the first. Default: MODEL.")
       ->expected(1, 64)
       ->group(group);
+  app.add_option(
+         "--probe-port", o.probe.port,
+         "Port for /health and /ready on a thread of their own, which no load keeps waiting; 0: none.")
+      ->check(CLI::Range(0, 65535))
+      ->group(group);
+  app.add_option("--shutdown-delay", o.shutdown_delay_s,
+                 "Seconds after SIGTERM in which /ready says 503 and requests are still taken: as long as "
+                 "load balancers need to see it.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 3600))
+      ->group(group);
   app.add_option("--shutdown-timeout", o.shutdown_timeout_s,
                  "Seconds that running requests have after SIGTERM. Raise it where "
                  "answers are long.")
@@ -521,7 +532,8 @@ std::string describe(const ServeOptions& o) {
       "max-num-queued-reqs={} "
       "block-size={} kv-cache-dtype={} kv-cache-memory-bytes={} prefix-caching={} scheduling-policy={} "
       "device={} tensor-parallel-size={} threads={} "
-      "io-threads={} tokenizer-threads={} max-connections={} max-body-bytes={} shutdown-timeout={} "
+      "io-threads={} tokenizer-threads={} max-connections={} max-body-bytes={} shutdown-delay={} "
+      "shutdown-timeout={} "
       "generation-config={} quantization={} "
       "simulate={} api-keys={}",
       o.listen.host, o.listen.port, o.tls.certfile.empty() ? "off" : "on", or_auto(o.engine.max_model_len),
@@ -529,9 +541,9 @@ std::string describe(const ServeOptions& o) {
       o.engine.block_size, name_of(o.engine.kv_cache_dtype), or_auto(o.engine.kv_cache_memory_bytes),
       o.engine.enable_prefix_caching ? "on" : "off", o.engine.scheduling_policy, o.backend.device,
       o.backend.ranks, or_auto(o.backend.threads), o.io_threads, o.tokenizer_threads,
-      o.listen.max_connections, o.listen.limits.max_body_bytes, o.shutdown_timeout_s, o.generation_config,
-      o.quantization.empty() ? "auto" : o.quantization, o.simulation ? o.simulation->name : "off",
-      o.api_keys.size());
+      o.listen.max_connections, o.listen.limits.max_body_bytes, o.shutdown_delay_s, o.shutdown_timeout_s,
+      o.generation_config, o.quantization.empty() ? "auto" : o.quantization,
+      o.simulation ? o.simulation->name : "off", o.api_keys.size());
 }
 
 }  // namespace sluice

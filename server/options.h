@@ -11,7 +11,7 @@
 #include "kernels/make_backend.h"
 #include "models/repository.h"
 #include "server/net/http_client.h"
-#include "server/net/listener.h"
+#include "server/net/probe_door.h"
 #include "server/options_simulation.h"
 #include "server/wire/generation_fields.h"
 
@@ -28,11 +28,13 @@ struct ServeOptions {
   std::string generation_config = "auto";  // auto: the model's own sampling defaults; vllm: neutral ones
   std::string chat_template_file;
   std::string revision;
-  std::string quantization;  // as models/online_quantisation.h has it
+  std::string quantization;                                          // as models/online_quantisation.h has it
   std::string pooling = "last";                                      // of embeddings
   std::string tool_call_parser = "auto", reasoning_parser = "auto";  // auto: as the chat template tells
   bool enable_log_requests = false;
   bool disable_log_stats = false;
+  ProbeOptions probe;  // on the server's own address
+  int shutdown_delay_s = 0;
   int shutdown_timeout_s = 30;
   int io_threads = 0;         // 0: one per 32 CPUs
   int tokenizer_threads = 0;  // 0: one per 8 CPUs

@@ -283,10 +283,16 @@ void RouterCore::take_actions(std::vector<Action>& actions) {
   std::swap(actions, actions_);
 }
 
-// As long as the fleet needs to work off what waits, between 1 and 60 s, and each client its own moment.
+// As long as the fleet needs to work off what waits, or until there is one, between 1 and 60 s, and each
+// client its own moment.
 Seconds RouterCore::retry_after() {
   Seconds wait = 0;
-  for (const auto& replica : fleet_.replicas()) wait = std::max(wait, replica->wait_seconds(now_));
+  bool has_ready = false;
+  for (const auto& replica : fleet_.replicas()) {
+    wait = std::max(wait, replica->wait_seconds(now_));
+    has_ready |= replica->state == ReplicaState::kReady;
+  }
+  if (!has_ready && replica_expected_ < kNever) wait = std::max(wait, replica_expected_ - now_);
   const double rate = 1 / fleet_.mean_rate().token_seconds;
   const auto replicas = static_cast<double>(std::max<size_t>(fleet_.replicas().size(), 1));
   wait += static_cast<double>(queued_tokens_) / (rate * replicas);

@@ -145,6 +145,10 @@ class RouterCore {
   void set_weight(ReplicaId id, double weight);
   void health_checked(ReplicaId id, bool passed, Seconds now);
 
+  // When the next replica that is on its way will be there; kNever: none is, or nobody knows. Clients that
+  // are sent away while none is ready are told.
+  void expect_replica(Seconds at) { replica_expected_ = at; }
+
   // --- a replica's own word ---
   void kv_event(ReplicaId id, const KvEvent& event, Seconds now);
   // Where its new event stream may go on; none: it needs a snapshot.
@@ -245,6 +249,7 @@ class RouterCore {
   uint64_t turn_ = 0;
   Seconds horizons_at_ = -kNever;
   Seconds now_ = 0;  // of the last call that had a time
+  Seconds replica_expected_ = kNever;
   ReuseCurve reuse_;
   // Room for one decision.
   std::unique_ptr<PrefixMatch> match_;

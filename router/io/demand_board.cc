@@ -71,13 +71,25 @@ void DemandBoard::gone(const std::string& name) {
 }
 
 // Whoever does not say what it will serve may be for any model.
+bool DemandBoard::is_coming(const Coming& coming, const std::string& model, Seconds now) const {
+  const Seconds age = now - coming.since;
+  return (coming.is_pending || age >= kColdStart) && age < cold_starts_.patience() &&
+         (coming.models.empty() || std::ranges::find(coming.models, model) != coming.models.end());
+}
+
 int DemandBoard::coming_for(const std::string& model, Seconds now) const {
-  return static_cast<int>(std::ranges::count_if(coming_, [&](const auto& each) {
-    const auto& [name, coming] = each;
-    const Seconds age = now - coming.since;
-    return (coming.is_pending || age >= kColdStart) && age < cold_starts_.patience() &&
-           (coming.models.empty() || std::ranges::find(coming.models, model) != coming.models.end());
-  }));
+  return static_cast<int>(
+      std::ranges::count_if(coming_, [&](const auto& each) { return is_coming(each.second, model, now); }));
+}
+
+Seconds DemandBoard::next_ready_in(const std::string& model, Seconds now) const {
+  Seconds next = kNever;
+  if (cold_starts_.count() == 0) return next;
+  for (const auto& [name, coming] : coming_) {
+    if (is_coming(coming, model, now))
+      next = std::min(next, std::max(cold_starts_.p90() - (now - coming.since), 0.0));
+  }
+  return next;
 }
 
 void DemandBoard::make(const RouterCore& core, const std::map<std::string, Seconds>& oldest, Seconds now) {

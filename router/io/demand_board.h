@@ -62,6 +62,9 @@ class DemandBoard {
 
   const std::map<std::string, ModelDemand>& models() const { return told_; }
   const ColdStarts& cold_starts() const { return cold_starts_; }
+  // When the next replica of that model is there, if it takes as long as nine of ten did; kNever: none is on
+  // its way, or nobody has seen one come.
+  Seconds next_ready_in(const std::string& model, Seconds now) const;
   // As the Kubernetes metrics APIs tell them.
   std::vector<MetricSeries> series() const;
 
@@ -85,6 +88,7 @@ class DemandBoard {
   };
 
   Model* model_of(const std::string& name);
+  bool is_coming(const Coming& coming, const std::string& model, Seconds now) const;
   int coming_for(const std::string& model, Seconds now) const;
 
   const DemandBoardOptions options_;

@@ -25,7 +25,7 @@ struct FoundReplica {
   std::vector<std::string> models;  // served names; empty: ask it
   int max_running = 0;              // requests it runs at once; 0: --max-replica-requests
   bool draining = false;            // it shall get nothing new
-  bool pending = false;             // it is on its way, and not to be asked for anything yet
+  bool pending = false;             // it is on its way, and gets no requests yet
   std::string server_name;          // what its certificate is for; empty: the URL's host
   PodName pod;                      // empty: none that we know of
 

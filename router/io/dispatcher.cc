@@ -1,5 +1,7 @@
 #include "router/io/dispatcher.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <random>
@@ -14,6 +16,7 @@ namespace {
 constexpr std::chrono::milliseconds kTick{20};
 constexpr Seconds kJourneyTick = 0.25;
 constexpr size_t kMaxResponses = 100'000;
+constexpr std::ptrdiff_t kMaxPendingLinks = 8;
 
 }  // namespace
 
@@ -26,6 +29,7 @@ Dispatcher::Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog
 
 Dispatcher::~Dispatcher() {
   *alive_ = false;
+  errands_.clear();
   mirrors_.clear();
   dropped_.clear();
   links_.clear();
@@ -39,8 +43,10 @@ uint64_t Dispatcher::random() {
   return random_ = hash_combine(random_, 0x9e3779b97f4a7c15ULL);
 }
 
-Status Dispatcher::start(std::vector<std::unique_ptr<Discovery>> sources) {
+Status Dispatcher::start(std::vector<std::unique_ptr<Discovery>> sources,
+                         std::vector<std::unique_ptr<Errand>> errands) {
   sources_ = std::move(sources);
+  errands_ = std::move(errands);
   for (const auto& source : sources_) {
     if (Status started = source->start(*this); !started.ok()) return started;
   }
@@ -68,6 +74,7 @@ void Dispatcher::tick() {
       if (replica->state == ReplicaState::kUnhealthy) sick_.insert(replica->id);
     }
     for (const auto& [id, journey] : journeys_) journey->tick(at);
+    for (const auto& errand : errands_) errand->tick(at);
     dropped_.clear();
     access_log_.flush();
   }
@@ -85,6 +92,10 @@ void Dispatcher::look_at_demand(Seconds at) {
     since->second = std::min(since->second, journey->arrived());
   }
   demand_.make(core_, oldest, at);
+  Seconds first = kNever;
+  for (const auto& [model, told] : demand_.models())
+    first = std::min(first, demand_.next_ready_in(model, at));
+  core_.expect_replica(first < kNever ? at + first : kNever);
 }
 
 // --- actions ---
@@ -217,7 +228,12 @@ void Dispatcher::parted(ReplicaId id) {
 
 void Dispatcher::found(const FoundReplica& replica) {
   if (!links_.contains(replica.name)) demand_.coming(replica.name, replica.models, replica.pending, now());
-  if (replica.pending && !links_.contains(replica.name)) return;
+  // Of those on their way some are asked how far they are; the others are asked when they are there.
+  if (replica.pending && !links_.contains(replica.name)) {
+    const auto pending =
+        std::ranges::count_if(links_, [](const auto& each) { return each.second->found().pending; });
+    if (pending >= kMaxPendingLinks) return;
+  }
   const auto at = links_.find(replica.name);
   const auto same_line = [&](const FoundReplica& known) {
     return known.url == replica.url && known.server_name == replica.server_name;
@@ -290,6 +306,21 @@ std::string Dispatcher::default_model() const {
     if (!replica->spec.models.empty()) return replica->spec.models.front();
   }
   return last_model_;
+}
+
+std::string Dispatcher::waiting_words(const std::string& model) const {
+  std::string words = "waiting for a replica";
+  const auto told = demand_.models().find(model);
+  const int coming = told == demand_.models().end() ? 0 : told->second.load.loading;
+  if (has_ready(model) || coming == 0) return words;
+  words +=
+      fmt::format("; {} {} on {} way", coming, coming == 1 ? "is" : "are", coming == 1 ? "its" : "their");
+  double loaded = -1;
+  for (const auto& [name, link] : links_) loaded = std::max(loaded, link->loading().value_or(-1));
+  if (loaded >= 0) words += fmt::format(", the model is loaded to {:.0f}%", 100 * loaded);
+  const Seconds next = demand_.next_ready_in(model, now());
+  if (next < kNever) words += fmt::format(", usually there in {:.0f} s", std::max(next, 1.0));
+  return words;
 }
 
 }  // namespace sluice::router

@@ -2,6 +2,7 @@
 // replica and the requests that are on their way. Everything here lives on one I/O thread.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "router/io/access_log.h"
 #include "router/io/demand_board.h"
 #include "router/io/discovery.h"
+#include "router/io/errand.h"
 #include "router/io/histogram.h"
 #include "router/io/mirror.h"
 #include "router/io/relay.h"
@@ -40,11 +42,17 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog& access_log);
   ~Dispatcher() override;
 
-  // On the I/O thread, once: asks the sources from here on. An Error of a source that cannot work.
-  Status start(std::vector<std::unique_ptr<Discovery>> sources);
+  // On the I/O thread, once: asks the sources and runs the errands from here on. An Error of a source that
+  // cannot work.
+  Status start(std::vector<std::unique_ptr<Discovery>> sources,
+               std::vector<std::unique_ptr<Errand>> errands = {});
   void refresh_sources();
+  void forget_errands() { errands_.clear(); }
+  // Not ready from now on; requests that are on their way are still taken. leaving() on any thread.
+  void begin_leaving() { leaving_ = true; }
+  bool leaving() const { return leaving_; }
   // From now on new requests are refused; running ones go on.
-  void begin_drain() { draining_ = true; }
+  void begin_drain() { leaving_ = draining_ = true; }
   bool draining() const { return draining_; }
 
   // --- for relays ---
@@ -92,6 +100,8 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   const std::vector<std::unique_ptr<Discovery>>& sources() const { return sources_; }
   size_t ready_replicas() const;
   bool has_ready(const std::string& model) const;
+  // For a client that is held: what it waits for, as far as known.
+  std::string waiting_words(const std::string& model) const;
   uint64_t held_now() const;
 
  private:
@@ -112,6 +122,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   Counters counters_;
   DemandBoard demand_;
   std::vector<std::unique_ptr<Discovery>> sources_;
+  std::vector<std::unique_ptr<Errand>> errands_;
   std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>> links_;
   std::unordered_map<ReplicaId, ReplicaLink*> joined_;
   std::unordered_map<RequestId, Journey*> journeys_;
@@ -131,6 +142,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   uint64_t random_ = 0;
   std::unordered_set<ReplicaId> sick_;
   bool settling_ = false;
+  std::atomic<bool> leaving_ = false;
   bool draining_ = false;
   Seconds journeys_ticked_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

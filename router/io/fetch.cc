@@ -3,19 +3,24 @@
 namespace sluice::router {
 
 // A replica's URL may have a path that stands before the API's own.
-std::string question_head(const Url& base, const std::string& target, const std::string& api_key) {
+std::string question_head(const Url& base, const std::string& target, const std::string& api_key,
+                          const char* method) {
   std::string path = base.target.substr(0, base.target.find('?'));
   while (path.ends_with('/')) path.pop_back();
-  std::string head = "GET " + path + target + " HTTP/1.1\r\nHost: " + base.authority() +
+  std::string head = method + (" " + path) + target + " HTTP/1.1\r\nHost: " + base.authority() +
                      "\r\nUser-Agent: sluice-route\r\nAccept-Encoding: identity\r\n";
   if (!api_key.empty()) head += "Authorization: Bearer " + api_key + "\r\n";
   return head + "\r\n";
 }
 
+Fetch::Fetch(Upstream& upstream, UpstreamRequest request, size_t max_bytes, std::function<void(Answer)> done)
+    : max_bytes_(max_bytes), done_(std::move(done)) {
+  call_ = upstream.send(std::move(request), *this);
+}
+
 Fetch::Fetch(Upstream& upstream, const std::string& target, const std::string& api_key, size_t max_bytes,
              std::function<void(Answer)> done)
-    : max_bytes_(max_bytes), done_(std::move(done)) {
-  call_ = upstream.send({question_head(upstream.url(), target, api_key), nullptr}, *this);
+    : Fetch(upstream, {question_head(upstream.url(), target, api_key), nullptr}, max_bytes, std::move(done)) {
 }
 
 void Fetch::on_head(int status, HeaderList&) {

@@ -1,5 +1,5 @@
-// A small question of the router's own to a replica: GET, the whole answer at once, bounded in bytes. Who
-// asks bounds the time: destroying a Fetch ends it. One I/O thread.
+// A small question of the router's own: the whole answer at once, bounded in bytes. Who asks bounds the time:
+// destroying a Fetch ends it. One I/O thread.
 #pragma once
 
 #include <functional>
@@ -17,6 +17,8 @@ class Fetch final : public UpstreamSink {
     std::string body;
   };
   // `done` is called once, and may destroy this.
+  Fetch(Upstream& upstream, UpstreamRequest request, size_t max_bytes, std::function<void(Answer)> done);
+  // GET.
   Fetch(Upstream& upstream, const std::string& target, const std::string& api_key, size_t max_bytes,
         std::function<void(Answer)> done);
 
@@ -34,6 +36,7 @@ class Fetch final : public UpstreamSink {
 };
 
 // The head of such a question.
-std::string question_head(const Url& base, const std::string& target, const std::string& api_key);
+std::string question_head(const Url& base, const std::string& target, const std::string& api_key,
+                          const char* method = "GET");
 
 }  // namespace sluice::router

@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <random>
 
 #include "base/log.h"
 #include "router/io/clock.h"
-#include "router/io/fetch.h"
 #include "router/io/slice_book.h"
-#include "server/net/upstream.h"
 
 namespace sluice::router {
 namespace {
@@ -19,7 +16,6 @@ constexpr int kSlicesOfPage = 8;
 constexpr size_t kMaxPageBytes = size_t{32} << 20;
 constexpr size_t kMaxLineBytes = size_t{4} << 20;  // etcd holds no larger object than 1.5 MiB
 constexpr size_t kMaxErrorBytes = size_t{64} << 10;
-constexpr size_t kMaxTokenBytes = size_t{64} << 10;
 constexpr size_t kHighWater = size_t{1} << 20;  // watched and not yet read: then the connection waits
 // Text read in one tick, so that relayed streams never wait long: about a millisecond.
 constexpr size_t kBytesOfTick = size_t{256} << 10;
@@ -28,30 +24,17 @@ constexpr Seconds kWatchGrace = 15;     // beyond its announced end
 constexpr Seconds kShortWatch = 1;      // one that ends sooner was no success
 constexpr Seconds kTellInterval = 0.1;  // between two tellings in a flood of events
 
-std::string percent_encoded(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '.' || c == '_' || c == '~';
-    if (plain)
-      out += c;
-    else
-      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return out;
-}
-
 class KubernetesDiscovery final : public Discovery {
  public:
-  KubernetesDiscovery(IoThread& io, KubernetesOptions options)
+  KubernetesDiscovery(KubernetesApi& api, KubernetesOptions options)
       : options_(std::move(options)),
-        api_(io, options_.api, upstream_options(options_)),
+        api_(api),
         book_({options_.port, server_name(options_)}),
         random_(std::random_device()()) {}
 
   Status start(DiscoverySink& sink) override {
     sink_ = &sink;
-    SLUICE_ASSIGN(token_, read_token());
+    SLUICE_ASSIGN(token_, api_.read_token());
     return {};
   }
 
@@ -79,12 +62,6 @@ class KubernetesDiscovery final : public Discovery {
     kWatching,
   };
 
-  static UpstreamOptions upstream_options(const KubernetesOptions& options) {
-    UpstreamOptions upstream;
-    upstream.max_idle = 2;
-    upstream.tls = options.tls;
-    return upstream;
-  }
   static std::string server_name(const KubernetesOptions& options) {
     return options.service.empty() ? "" : options.service + "." + options.space + ".svc";
   }
@@ -92,27 +69,13 @@ class KubernetesDiscovery final : public Discovery {
   // --- asking ---
 
   void ask() {
-    auto token = read_token();
+    auto token = api_.read_token();
     if (!token.ok()) return failed(token.error().message);
     token_ = std::move(token).value();
     if (book_.version().empty() || list_again_)
       list();
     else
       watch();
-  }
-
-  Result<std::string> read_token() const {
-    if (options_.token_file.empty()) return std::string();
-    std::ifstream file(options_.token_file, std::ios::binary);
-    std::string token(kMaxTokenBytes, '\0');
-    file.read(token.data(), static_cast<std::streamsize>(token.size()));
-    token.resize(static_cast<size_t>(file.gcount()));
-    while (!token.empty() && static_cast<unsigned char>(token.back()) <= ' ') token.pop_back();
-    const bool plain = std::ranges::all_of(token, [](char c) { return c > 0x20 && c < 0x7f; });
-    if (token.empty() || !plain) {
-      return Error{ErrorCode::kIo, "there is no token in " + options_.token_file};
-    }
-    return token;
   }
 
   std::string target(const std::string& query) const {
@@ -132,11 +95,11 @@ class KubernetesDiscovery final : public Discovery {
       book_.begin_list();
     else
       query += "&continue=" + percent_encoded(next_page_);
-    fetch_ =
-        std::make_unique<Fetch>(api_, target(query), token_, kMaxPageBytes, [this](Fetch::Answer answer) {
-          const std::unique_ptr<Fetch> over = std::move(fetch_);
-          listed(std::move(answer));
-        });
+    fetch_ = std::make_unique<Fetch>(api_.upstream(), target(query), token_, kMaxPageBytes,
+                                     [this](Fetch::Answer answer) {
+                                       const std::unique_ptr<Fetch> over = std::move(fetch_);
+                                       listed(std::move(answer));
+                                     });
   }
 
   void listed(Fetch::Answer answer) {
@@ -167,7 +130,8 @@ class KubernetesDiscovery final : public Discovery {
   class Stream final : public UpstreamSink {
    public:
     Stream(KubernetesDiscovery& owner, const std::string& target) : owner_(owner) {
-      call_ = owner.api_.send({question_head(owner.api_.url(), target, owner.token_), nullptr}, *this);
+      call_ = owner.api_.upstream().send(
+          {question_head(owner.api_.upstream().url(), target, owner.token_), nullptr}, *this);
     }
     int status() const { return status_; }
     void resume() {
@@ -296,11 +260,12 @@ class KubernetesDiscovery final : public Discovery {
     const std::string what =
         fmt::format("{} endpointslices of API group discovery.k8s.io in namespace {}", verb_, options_.space);
     if (status == 401) {
-      const auto token = read_token();
+      const auto token = api_.read_token();
       const bool rotated = token.ok() && *token != token_;
       if (rotated) return again(0);
       return failed(fmt::format("it does not accept the token{}{} (401{})",
-                                options_.token_file.empty() ? "" : " in ", options_.token_file, words));
+                                api_.options().token_file.empty() ? "" : " in ", api_.options().token_file,
+                                words));
     }
     if (status == 403) {
       return failed(
@@ -321,7 +286,7 @@ class KubernetesDiscovery final : public Discovery {
     if (worth_a_word && why != told_failure_) {
       if (told_failure_.empty()) failing_since_ = monotonic_now();
       log::warn("kubernetes: the API server {} is of no use now: {}. The {} replicas stay as they are.",
-                options_.api.without_query(), log::safe(why, 2000), found_.told().size());
+                api_.options().url.without_query(), log::safe(why, 2000), found_.told().size());
       told_failure_ = why;
     }
     next_page_.clear();
@@ -356,7 +321,7 @@ class KubernetesDiscovery final : public Discovery {
 
   const KubernetesOptions options_;
   DiscoverySink* sink_ = nullptr;
-  Upstream api_;
+  KubernetesApi& api_;
   SliceBook book_;
   FoundSet found_;
   std::string token_;
@@ -386,8 +351,8 @@ class KubernetesDiscovery final : public Discovery {
 
 }  // namespace
 
-std::unique_ptr<Discovery> make_kubernetes_discovery(IoThread& io, KubernetesOptions options) {
-  return std::make_unique<KubernetesDiscovery>(io, std::move(options));
+std::unique_ptr<Discovery> make_kubernetes_discovery(KubernetesApi& api, KubernetesOptions options) {
+  return std::make_unique<KubernetesDiscovery>(api, std::move(options));
 }
 
 }  // namespace sluice::router

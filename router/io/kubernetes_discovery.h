@@ -9,16 +9,11 @@
 
 #include "router/core/units.h"
 #include "router/io/discovery.h"
-#include "server/net/io_threads.h"
-#include "server/net/tls_trust.h"
-#include "server/net/url.h"
+#include "router/io/kubernetes_api.h"
 
 namespace sluice::router {
 
 struct KubernetesOptions {
-  Url api;                        // of the API server
-  std::shared_ptr<TlsTrust> tls;  // where that is https
-  std::string token_file;         // a bearer token, read again as it changes; empty: none
   std::string space = "default";  // the namespace
   std::string service;            // its name; or
   std::string label_selector;     // of the EndpointSlices
@@ -27,7 +22,7 @@ struct KubernetesOptions {
   Seconds first_backoff = 0.5, longest_backoff = 30;
 };
 
-// `io` outlives it; start(), tick() and its end happen there.
-std::unique_ptr<Discovery> make_kubernetes_discovery(IoThread& io, KubernetesOptions options);
+// `api` outlives it; all happens on its thread.
+std::unique_ptr<Discovery> make_kubernetes_discovery(KubernetesApi& api, KubernetesOptions options);
 
 }  // namespace sluice::router

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "router/io/metrics_api_door.h"
 #include "router/io/options.h"
+#include "router/io/pod_costs.h"
 #include "router/io/routes.h"
 #include "router/io/static_discovery.h"
 
@@ -46,7 +47,7 @@ auto on(IoThread& io, Task task) {
   return done.get();
 }
 
-std::vector<std::unique_ptr<Discovery>> sources_of(const RouteOptions& options, IoThread& io) {
+std::vector<std::unique_ptr<Discovery>> sources_of(const RouteOptions& options, KubernetesApi* api) {
   std::vector<std::unique_ptr<Discovery>> sources;
   if (!options.sources.replicas.empty()) sources.push_back(make_replica_list(options.sources.replicas));
   if (!options.sources.replicas_file.empty())
@@ -55,13 +56,32 @@ std::vector<std::unique_ptr<Discovery>> sources_of(const RouteOptions& options, 
     sources.push_back(make_dns_discovery(each, options.sources.dns));
   }
   if (options.sources.kubernetes)
-    sources.push_back(make_kubernetes_discovery(io, *options.sources.kubernetes));
+    sources.push_back(make_kubernetes_discovery(*api, *options.sources.kubernetes));
   return sources;
 }
 
-void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int timeout_s) {
-  on(io, [&] { dispatcher.begin_drain(); });
+std::vector<std::unique_ptr<Errand>> errands_of(const ScalingOptions& options, KubernetesApi* api,
+                                                const Dispatcher& dispatcher, MetricsApiDoor* door) {
+  std::vector<std::unique_ptr<Errand>> errands;
+  if (door != nullptr && options.metrics_api.requestheader_client_ca_file.empty()) {
+    errands.push_back(watch_front_proxy(*api, [door](const FrontProxy& proxy) { door->let_in(proxy); }));
+  }
+  for (const ScaleTargetOptions& target : options.targets) {
+    errands.push_back(make_scale_target(*api, dispatcher, target));
+  }
+  if (options.pod_deletion_cost) errands.push_back(make_pod_costs(*api, dispatcher));
+  return errands;
+}
+
+// Not ready at once, so that nobody sends anything new; what is on its way already is taken; then what runs
+// may end.
+void drain(Listener& listener, IoThread& io, Dispatcher& dispatcher, int delay_s, int timeout_s) {
   listener.begin_drain();
+  if (delay_s > 0) {
+    on(io, [&] { dispatcher.begin_leaving(); });
+    std::this_thread::sleep_for(std::chrono::seconds(delay_s));
+  }
+  on(io, [&] { dispatcher.begin_drain(); });
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_s);
   while (listener.active_exchanges() > 0 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -88,25 +108,38 @@ int route(RouteOptions options, const sigset_t& signals) {
   if (!trust.ok()) return complain(trust.error());
   options.dispatcher.link.upstream.tls = std::move(trust).value();
   if (!options.sources.trust.checks_server) log::warn("--replica-insecure: any certificate is believed");
-  if (options.sources.kubernetes && options.sources.kubernetes->api.scheme == "https") {
+  auto& kubernetes = options.sources.kubernetes_api;
+  if (kubernetes && kubernetes->url.scheme == "https") {
     auto api_trust = TlsTrust::load({.authorities = {"--k8s-ca-file", options.sources.kubernetes_ca_file}});
     if (!api_trust.ok()) return complain(api_trust.error());
-    options.sources.kubernetes->tls = std::move(api_trust).value();
+    kubernetes->tls = std::move(api_trust).value();
   }
 
   IoThreads threads(1);
   IoThread& io = threads.at(0);
+  std::unique_ptr<KubernetesApi> api;
+  if (kubernetes) api = on(io, [&] { return std::make_unique<KubernetesApi>(io, *kubernetes); });
   auto dispatcher = on(io, [&] { return std::make_unique<Dispatcher>(io, options.dispatcher, *access_log); });
   auto listener = Listener::start(options.listen, make_routes(*dispatcher), threads);
   if (!listener.ok()) return complain(listener.error());
-  std::unique_ptr<Listener> metrics_api;
-  if (options.metrics_api.port != 0) {
-    auto opened = open_metrics_api(options.metrics_api, *dispatcher, threads);
+  std::unique_ptr<ProbeDoor> probes;
+  if (options.probe.port != 0) {
+    options.probe.host = options.listen.host;
+    auto opened = ProbeDoor::open(options.probe, threads, probe_answers(*dispatcher));
+    if (!opened.ok()) return complain(opened.error());
+    probes = std::move(opened).value();
+  }
+  std::unique_ptr<MetricsApiDoor> metrics_api;
+  if (options.scaling.metrics_api.port != 0) {
+    auto opened = MetricsApiDoor::open(options.scaling.metrics_api, *dispatcher, threads);
     if (!opened.ok()) return complain(opened.error());
     metrics_api = std::move(opened).value();
     log::info("the Kubernetes metrics APIs are at port {}", metrics_api->port());
   }
-  const Status started = on(io, [&] { return dispatcher->start(sources_of(options, io)); });
+  const Status started = on(io, [&] {
+    return dispatcher->start(sources_of(options, api.get()),
+                             errands_of(options.scaling, api.get(), *dispatcher, metrics_api.get()));
+  });
   int code = 0;
   if (started.ok()) {
     log::info("routing at {}://{}:{}", options.listen.tls ? "https" : "http", options.listen.host,
@@ -121,16 +154,21 @@ int route(RouteOptions options, const sigset_t& signals) {
         access_log->reopen();
       });
     }
-    log::info("stopping: running requests finish, new ones get 503");
+    log::info("stopping: running requests finish");
     // A second signal ends the process at once.
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-    drain(**listener, io, *dispatcher, options.shutdown_timeout_s);
+    drain(**listener, io, *dispatcher, options.shutdown_delay_s, options.shutdown_timeout_s);
   } else {
     code = complain(started.error());
   }
-  metrics_api.reset();
   listener->reset();
-  on(io, [&] { dispatcher.reset(); });
+  probes.reset();
+  on(io, [&] { dispatcher->forget_errands(); });  // they know the door
+  metrics_api.reset();
+  on(io, [&] {
+    dispatcher.reset();
+    api.reset();
+  });
   log::info("stopped");
   return code;
 }

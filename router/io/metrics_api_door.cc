@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/log.h"
 #include "server/net/routes.h"
+#include "server/net/self_signed.h"
 #include "server/scaling/metrics_api.h"
 #include "server/wire/error_body.h"
 
@@ -42,12 +44,19 @@ HttpResponse answer(const HttpRequest& request, const DemandBoard& board, const 
 
 }  // namespace
 
-Result<std::unique_ptr<Listener>> open_metrics_api(const MetricsApiOptions& options, Dispatcher& dispatcher,
-                                                   IoThreads& threads) {
-  SLUICE_ASSIGN(auto identity, TlsIdentity::load({.certfile = options.certfile,
-                                                  .keyfile = options.keyfile,
-                                                  .ca_certs = options.requestheader_client_ca_file,
-                                                  .cert_reqs = 2}));
+Result<std::unique_ptr<MetricsApiDoor>> MetricsApiDoor::open(const MetricsApiOptions& options,
+                                                             Dispatcher& dispatcher, IoThreads& threads) {
+  TlsOptions tls{.certfile = options.certfile,
+                 .keyfile = options.keyfile,
+                 .ca_certs = options.requestheader_client_ca_file,
+                 .cert_reqs = 2};
+  if (tls.certfile.empty()) {
+    SLUICE_ASSIGN(tls.certificate_text, self_signed_certificate("sluice-router"));
+  }
+  if (tls.ca_certs.empty()) tls.authority_text = "";
+  SLUICE_ASSIGN(auto identity, TlsIdentity::load(std::move(tls)));
+  std::unique_ptr<MetricsApiDoor> door(new MetricsApiDoor(identity));
+  door->names_ = options.requestheader_allowed_names;
   ListenOptions listen;
   listen.host = options.host;
   listen.port = static_cast<uint16_t>(options.port);
@@ -55,11 +64,11 @@ Result<std::unique_ptr<Listener>> open_metrics_api(const MetricsApiOptions& opti
   listen.limits.max_body_bytes = 4096;
   listen.tls = std::move(identity);
   listen.render_fault = fault_response;
-  listen.admit = [names = options.requestheader_allowed_names](const HttpRequest& head,
-                                                               const Route&) -> std::optional<HttpResponse> {
+  listen.admit = [&names = door->names_](const HttpRequest& head,
+                                         const Route&) -> std::optional<HttpResponse> {
     if (names.empty() || std::ranges::find(names, head.peer_name) != names.end()) return std::nullopt;
     return fault_response(
-        {403, "The client's certificate has a name that --requestheader-allowed-names has not."}, head.path);
+        {403, "The client's certificate has a name that requestheader-allowed-names has not."}, head.path);
   };
   Routes routes;
   const auto told = [&dispatcher, space = options.space](Exchange& exchange, HttpRequest&& request) {
@@ -77,7 +86,16 @@ Result<std::unique_ptr<Listener>> open_metrics_api(const MetricsApiOptions& opti
                   return std::shared_ptr<Responder>();
                 }});
   }
-  return Listener::start(std::move(listen), std::move(routes), threads);
+  SLUICE_ASSIGN(door->listener_, Listener::start(std::move(listen), std::move(routes), threads));
+  return door;
+}
+
+void MetricsApiDoor::let_in(const FrontProxy& proxy) {
+  if (const Status read = identity_->change_authorities(proxy.authorities); !read.ok()) {
+    return log::warn("the metrics APIs' callers stay as they are: {}", read.error().message);
+  }
+  names_ = proxy.names;
+  log::info("the metrics APIs answer the front proxy that the cluster names");
 }
 
 }  // namespace sluice::router

@@ -17,7 +17,7 @@ struct RawOptions {
   std::string policy = "cost", shadow_policy;
   RawSources sources;
   bool no_continuation = false;
-  double predict_seconds = 0;
+  RawScaling scaling;
 };
 
 void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
@@ -130,6 +130,17 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->group("Server");
+  app.add_option(
+         "--probe-port", o.probe.port,
+         "Port for /health and /ready on a thread of their own, which no load keeps waiting; 0: none.")
+      ->check(CLI::Range(0, 65535))
+      ->group("Server");
+  app.add_option("--shutdown-delay", o.shutdown_delay_s,
+                 "Seconds after SIGTERM in which /ready says 503 and requests are still taken: as long as "
+                 "load balancers need to see it.")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 3600))
+      ->group("Server");
   app.add_option("--shutdown-timeout", o.shutdown_timeout_s,
                  "Seconds that running requests have after SIGTERM.")
       ->capture_default_str()
@@ -171,11 +182,11 @@ void add_flags(CLI::App& app, RouteOptions& o, RawOptions& raw) {
 }
 
 // An empty string when all is well.
-std::string finish(RouteOptions& o, const RawOptions& raw, const RouteEnvironment& environment) {
+std::string finish(RouteOptions& o, RawOptions& raw, const RouteEnvironment& environment) {
+  if (std::string fault = finish(o.dispatcher.demand, o.scaling, raw.scaling); !fault.empty()) return fault;
+  raw.sources.wants_kubernetes = o.scaling.wants_kubernetes();
   if (std::string fault = finish(o.sources, raw.sources, environment.sources); !fault.empty()) return fault;
-  if (std::string fault = finish(o.dispatcher.demand, o.metrics_api, raw.predict_seconds); !fault.empty()) {
-    return fault;
-  }
+  for (ScaleTargetOptions& target : o.scaling.targets) target.space = o.sources.kubernetes_space;
   o.dispatcher.link.upstream.server_name = raw.sources.server_name;
   for (const std::string& text : raw.aliases) {
     auto alias = parse_model_alias(text);
@@ -244,7 +255,7 @@ ParsedRouteOptions parse_route_options(int argc, const char* const* argv,
       "router itself shows to replicas.");
   add_flags(app, o, raw);
   add_source_flags(app, o.sources, raw.sources);
-  add_scaling_flags(app, o.dispatcher.demand, o.metrics_api, raw.predict_seconds);
+  add_scaling_flags(app, o.dispatcher.demand, o.scaling, raw.scaling);
   ParsedRouteOptions parsed;
   try {
     app.parse(argc, argv);

@@ -10,7 +10,7 @@
 #include "router/io/door.h"
 #include "router/io/options_scaling.h"
 #include "router/io/options_sources.h"
-#include "server/net/listener.h"
+#include "server/net/probe_door.h"
 
 namespace sluice::router {
 
@@ -18,11 +18,13 @@ struct RouteOptions {
   SourceOptions sources;
   std::string access_log;  // "-": standard output; empty: none
   std::string log_level = "info";
+  ProbeOptions probe;  // on the router's own address
+  int shutdown_delay_s = 0;
   int shutdown_timeout_s = 30;
   DispatcherOptions dispatcher;
   ListenOptions listen;
   DoorOptions door;
-  MetricsApiOptions metrics_api;
+  ScalingOptions scaling;
 };
 
 struct RouteEnvironment {

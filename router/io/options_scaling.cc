@@ -1,12 +1,15 @@
 #include "router/io/options_scaling.h"
 
+#include <algorithm>
+
 #include "router/io/options_flags.h"
 
 namespace sluice::router {
 
-void add_scaling_flags(CLI::App& app, DemandBoardOptions& demand, MetricsApiOptions& api,
-                       double& predict_seconds) {
+void add_scaling_flags(CLI::App& app, DemandBoardOptions& demand, ScalingOptions& scaling, RawScaling& raw) {
   constexpr const char* kGroup = "Autoscaling";
+  MetricsApiOptions& api = scaling.metrics_api;
+  const std::map<std::string, double> units{{"s", 1}, {"m", 60}, {"h", 3600}};
   const auto seconds = [&](const std::string& flag, double& value, const std::string& about) {
     app.add_option(flag, value, about)
         ->type_name("SECONDS")
@@ -27,11 +30,10 @@ void add_scaling_flags(CLI::App& app, DemandBoardOptions& demand, MetricsApiOpti
   seconds("--slo-itl", demand.demand.slo_itl,
           "The same for the time between two tokens of a stream; 0: do not.");
   app.add_option(
-         "--predict-traffic", predict_seconds,
+         "--predict-traffic", raw.predict_seconds,
          "Look so far ahead and ask for replicas before they are needed, once the forecast has proved "
          "itself: 5m.")
-      ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}},
-                                        CLI::AsNumberWithUnit::UNIT_OPTIONAL))
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_OPTIONAL))
       ->check(CLI::Range(0.0, 7200.0))
       ->type_name("TIME")
       ->group(kGroup);
@@ -45,11 +47,12 @@ void add_scaling_flags(CLI::App& app, DemandBoardOptions& demand, MetricsApiOpti
       ->capture_default_str()
       ->group(kGroup);
   app.add_option("--metrics-api-certfile", api.certfile,
-                 "PEM file with its certificate: SERVICE.NAMESPACE.svc.")
+                 "PEM file with its certificate: SERVICE.NAMESPACE.svc. Default: one that it signs itself.")
       ->group(kGroup);
   app.add_option("--metrics-api-keyfile", api.keyfile, "PEM file with its key.")->group(kGroup);
   app.add_option("--requestheader-client-ca-file", api.requestheader_client_ca_file,
-                 "PEM file with who signs the certificate of the API server's front proxy.")
+                 "PEM file with who signs the certificate of the API server's front proxy. Default: as the "
+                 "cluster says, with the names that are allowed.")
       ->group(kGroup);
   app.add_option("--requestheader-allowed-names", api.requestheader_allowed_names,
                  "Common names that certificate may have; none given: any. Repeat it for each.")
@@ -57,18 +60,48 @@ void add_scaling_flags(CLI::App& app, DemandBoardOptions& demand, MetricsApiOpti
   app.add_option("--metrics-api-namespace", api.space,
                  "The one namespace that is answered for. Default: any.")
       ->group(kGroup);
+  app.add_option(
+         "--scale-target", raw.targets,
+         "[MODEL=]deployments/NAME: the workload that is given one replica when somebody waits and it "
+         "has none. Repeat it for each.")
+      ->group(kGroup);
+  app.add_option("--scale-to-zero-after", raw.sleep_after,
+                 "So long without a request, and it is put to 0 replicas, as in 10m; 0: never.")
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_OPTIONAL))
+      ->check(CLI::Range(0.0, 864000.0))
+      ->type_name("TIME")
+      ->group(kGroup);
+  app.add_flag("--pod-deletion-cost", scaling.pod_deletion_cost,
+               "Annotate replicas' pods, so that Kubernetes takes away the least busy one first.")
+      ->group(kGroup);
 }
 
-std::string finish(DemandBoardOptions& demand, const MetricsApiOptions& api, double predict_seconds) {
+std::string finish(DemandBoardOptions& demand, ScalingOptions& scaling, const RawScaling& raw) {
   if (demand.demand.ttft_target <= 0) return "--ttft-target must be above 0.";
-  if (predict_seconds > 0) {
+  if (raw.predict_seconds > 0) {
     demand.forecast.emplace();
-    demand.forecast->horizon = std::max(predict_seconds, demand.forecast->bucket);
+    demand.forecast->horizon = std::max(raw.predict_seconds, demand.forecast->bucket);
   }
+  for (const std::string& text : raw.targets) {
+    auto target = parse_scale_target(text);
+    if (!target.ok()) return target.error().param + ": " + target.error().message + ".";
+    target->sleep_after = raw.sleep_after;
+    const std::string& model = target->model;
+    if (!model.empty() && std::ranges::find(demand.models, model) == demand.models.end())
+      demand.models.push_back(model);
+    scaling.targets.push_back(std::move(target).value());
+  }
+  if (raw.sleep_after > 0 && scaling.targets.empty()) {
+    return "--scale-to-zero-after needs --scale-target, which says what is put to 0 replicas.";
+  }
+  const MetricsApiOptions& api = scaling.metrics_api;
   if (api.port == 0) return {};
-  if (api.certfile.empty() || api.requestheader_client_ca_file.empty()) {
-    return "--metrics-api-port needs --metrics-api-certfile, and --requestheader-client-ca-file to know the "
-           "API server by.";
+  if (api.certfile.empty() && !api.keyfile.empty()) {
+    return "--metrics-api-keyfile is given without --metrics-api-certfile.";
+  }
+  if (api.requestheader_client_ca_file.empty() && !api.requestheader_allowed_names.empty()) {
+    return "--requestheader-allowed-names is given without --requestheader-client-ca-file; without both the "
+           "cluster is asked.";
   }
   return {};
 }

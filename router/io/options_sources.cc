@@ -39,7 +39,7 @@ void add_kubernetes_flags(CLI::App& app, SourceOptions& o, RawSources& raw) {
   app.add_option("--k8s-api-server", raw.kubernetes_api,
                  "URL of the API server. Default: the cluster's in which the router runs.")
       ->group(kGroup);
-  app.add_option("--k8s-token-file", raw.kubernetes.token_file,
+  app.add_option("--k8s-token-file", raw.kubernetes_token_file,
                  "File with a bearer token for it, read again as it changes. Default: the service account's.")
       ->group(kGroup);
   app.add_option("--k8s-ca-file", o.kubernetes_ca_file,
@@ -101,21 +101,11 @@ std::string first_line(const std::string& path) {
   return line;
 }
 
-// What is not said comes from where a pod finds it. An empty string when all is well.
-std::string finish_kubernetes(SourceOptions& o, const RawSources& raw, const SourceEnvironment& environment) {
-  KubernetesOptions kubernetes = raw.kubernetes;
-  if (kubernetes.service.empty() && kubernetes.label_selector.empty()) {
-    const bool given = !raw.kubernetes_space.empty() || !kubernetes.port.empty() ||
-                       !raw.kubernetes_api.empty() || !kubernetes.token_file.empty() ||
-                       !o.kubernetes_ca_file.empty();
-    return given ? "--k8s-service says which Service's endpoints are the replicas; or --k8s-label-selector."
-                 : "";
-  }
-  if (!kubernetes.service.empty() && !kubernetes.label_selector.empty()) {
-    return "--k8s-service and --k8s-label-selector exclude each other; a selector of one Service is "
-           "kubernetes.io/service-name=NAME.";
-  }
+// Where the API server is, and who we are there. An empty string when all is well.
+std::string find_kubernetes_api(SourceOptions& o, const RawSources& raw,
+                                const SourceEnvironment& environment) {
   const std::string own = environment.service_account + "/";
+  KubernetesApiOptions found{.token_file = raw.kubernetes_token_file};
   std::string api = raw.kubernetes_api;
   if (api.empty()) {
     if (environment.kubernetes_host.empty()) {
@@ -126,14 +116,36 @@ std::string finish_kubernetes(SourceOptions& o, const RawSources& raw, const Sou
     api =
         fmt::format("https://{}{}{}:{}", is_ipv6 ? "[" : "", environment.kubernetes_host, is_ipv6 ? "]" : "",
                     environment.kubernetes_port.empty() ? "443" : environment.kubernetes_port);
-    if (kubernetes.token_file.empty()) kubernetes.token_file = own + "token";
+    if (found.token_file.empty()) found.token_file = own + "token";
     if (o.kubernetes_ca_file.empty() && is_file(own + "ca.crt")) o.kubernetes_ca_file = own + "ca.crt";
   }
   auto url = parse_url(api);
   if (!url.ok()) return "--k8s-api-server: " + url.error().message;
-  kubernetes.api = std::move(url).value();
-  kubernetes.space = raw.kubernetes_space.empty() ? first_line(own + "namespace") : raw.kubernetes_space;
-  if (kubernetes.space.empty()) kubernetes.space = "default";
+  found.url = std::move(url).value();
+  o.kubernetes_space = raw.kubernetes_space.empty() ? first_line(own + "namespace") : raw.kubernetes_space;
+  if (o.kubernetes_space.empty()) o.kubernetes_space = "default";
+  o.kubernetes_api = std::move(found);
+  return {};
+}
+
+// What is not said comes from where a pod finds it. An empty string when all is well.
+std::string finish_kubernetes(SourceOptions& o, const RawSources& raw, const SourceEnvironment& environment) {
+  KubernetesOptions kubernetes = raw.kubernetes;
+  const bool has_replicas = !kubernetes.service.empty() || !kubernetes.label_selector.empty();
+  if (!has_replicas && !raw.wants_kubernetes) {
+    const bool given = !raw.kubernetes_space.empty() || !kubernetes.port.empty() ||
+                       !raw.kubernetes_api.empty() || !raw.kubernetes_token_file.empty() ||
+                       !o.kubernetes_ca_file.empty();
+    return given ? "--k8s-service says which Service's endpoints are the replicas; or --k8s-label-selector."
+                 : "";
+  }
+  if (!kubernetes.service.empty() && !kubernetes.label_selector.empty()) {
+    return "--k8s-service and --k8s-label-selector exclude each other; a selector of one Service is "
+           "kubernetes.io/service-name=NAME.";
+  }
+  if (std::string fault = find_kubernetes_api(o, raw, environment); !fault.empty()) return fault;
+  if (!has_replicas) return {};
+  kubernetes.space = o.kubernetes_space;
   o.kubernetes = std::move(kubernetes);
   return {};
 }

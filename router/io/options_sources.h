@@ -21,9 +21,12 @@ struct SourceOptions {
   std::string replicas_file;
   std::vector<FoundReplica> dns_patterns;
   DnsOptions dns;
-  std::optional<KubernetesOptions> kubernetes;  // whose trust is of kubernetes_ca_file
+  std::optional<KubernetesApiOptions>
+      kubernetes_api;  // whose trust is of kubernetes_ca_file; none: no cluster
   std::string kubernetes_ca_file;
-  TlsTrustOptions trust;  // to replicas
+  std::string kubernetes_space = "default";     // our namespace there
+  std::optional<KubernetesOptions> kubernetes;  // its replicas
+  TlsTrustOptions trust;                        // to replicas
 };
 
 // What a pod is given: where the API server is, and the folder of its service account.
@@ -35,8 +38,9 @@ struct SourceEnvironment {
 // Flags as they stand, before they are checked together.
 struct RawSources {
   std::vector<std::string> replicas, dns_names;
-  std::string kubernetes_api, kubernetes_space;
+  std::string kubernetes_api, kubernetes_space, kubernetes_token_file;
   KubernetesOptions kubernetes;
+  bool wants_kubernetes = false;  // something else than replicas is asked of the API server
   std::string server_name;
   bool insecure = false;
 };

@@ -423,7 +423,7 @@ void Relay::tick(Seconds now) {
       HttpResponse head = sse_head();
       exchange_.begin(std::move(head));
     }
-    give(": waiting for a replica\n\n");
+    give(": " + dispatcher_.waiting_words(model_) + "\n\n");
   }
   for (const auto& attempt : tries_) {
     const Seconds silence = now - attempt->last_byte;

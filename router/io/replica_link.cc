@@ -39,6 +39,20 @@ uint64_t label_number(std::string_view text, std::string_view series, std::strin
   return 0;
 }
 
+// Of our own server's /ready: {"error":{…},"loading":0.37}.
+std::optional<double> loading_of(std::string_view body) {
+  JsonWalk walk(body);
+  std::string_view name, value;
+  if (!walk.enter_object()) return std::nullopt;
+  while (walk.member(name, value)) {
+    if (name != "loading") continue;
+    double fraction = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), fraction);
+    if (error == std::errc() && fraction >= 0 && fraction <= 1) return fraction;
+  }
+  return std::nullopt;
+}
+
 UpstreamOptions upstream_options(const LinkOptions& options, const FoundReplica& found) {
   UpstreamOptions upstream = options.upstream;
   if (upstream.server_name.empty()) upstream.server_name = found.server_name;
@@ -125,6 +139,7 @@ Destination ReplicaLink::destination() const {
 
 void ReplicaLink::change(FoundReplica found) {
   const bool rejoin = found.models != found_.models || found.max_running != found_.max_running;
+  if (found_.pending && !found.pending) next_check_ = 0;
   found_ = std::move(found);
   if (id_ == kNoReplica) return;
   if (rejoin) return part();
@@ -180,6 +195,7 @@ void ReplicaLink::health_answered(const Fetch::Answer& answer) {
     return;
   }
   checked_well_ = answer.status >= 200 && answer.status < 300;
+  loading_ = answer.status == 503 ? loading_of(answer.body) : std::nullopt;
   if (!checked_well_) {
     trouble_ = answer.status == 0 ? answer.body : "its status was " + std::to_string(answer.status);
   }
@@ -187,7 +203,7 @@ void ReplicaLink::health_answered(const Fetch::Answer& answer) {
     owner_.core().health_checked(id_, checked_well_, owner_.now());
     return owner_.settle();
   }
-  if (!checked_well_) return;
+  if (!checked_well_ || found_.pending) return;
   asking_ = true;
   ask_models();
 }

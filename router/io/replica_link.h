@@ -2,11 +2,13 @@
 // itself (GET /kv_events), and the connections on which requests travel to it. Joins it to the core when it
 // has answered, takes it out when it says goodbye. One I/O thread; `tick` drives it.
 //
+//   pending --its source says that it may be asked-->  asking
 //   asking  --ready, its models and its events (or their absence) are known-->  joined
 //   joined  --another process answers there, or it closes-->  asking
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -71,6 +73,8 @@ class ReplicaLink {
   Seconds last_event_at() const { return last_event_at_; }
   bool last_check_passed() const { return checked_well_; }
   std::string_view trouble() const { return trouble_; }  // why it is not joined, or was not well
+  // While it says that it loads its model: the fraction that is done.
+  std::optional<double> loading() const { return loading_; }
 
  private:
   class EventStream;
@@ -104,6 +108,7 @@ class ReplicaLink {
   bool asking_ = false;  // between a good health check and join()
   bool checked_well_ = false;
   std::string trouble_;
+  std::optional<double> loading_;
 
   std::unique_ptr<EventStream> events_;
   bool streams_events_ = false;

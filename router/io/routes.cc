@@ -90,7 +90,7 @@ HttpResponse json(std::string body) {
 }
 
 HttpResponse ready(const Dispatcher& dispatcher) {
-  if (dispatcher.draining()) return text(503, "draining\n");
+  if (dispatcher.leaving()) return text(503, "draining\n");
   return text(200, "ready, " + std::to_string(dispatcher.ready_replicas()) + " replicas ready\n");
 }
 
@@ -219,7 +219,7 @@ std::string replica_list(const Dispatcher& dispatcher) {
     }
     const Replica* found = dispatcher.core_view().fleet().find(link->id());
     out += R"(,"state":")";
-    out += found == nullptr ? "starting" : name_of(found->state);
+    out += found != nullptr ? name_of(found->state) : link->found().pending ? "pending" : "starting";
     out += '"';
     if (found == nullptr || !link->last_check_passed()) {
       out += R"(,"trouble":)";
@@ -257,6 +257,11 @@ std::string replica_list(const Dispatcher& dispatcher) {
     out += '}';
   }
   return out + "]}";
+}
+
+ProbeAnswers probe_answers(const Dispatcher& dispatcher) {
+  return {[] { return text(200, ""); },
+          [&dispatcher] { return dispatcher.leaving() ? text(503, "draining\n") : text(200, "ready\n"); }};
 }
 
 Routes make_routes(Dispatcher& dispatcher) {

@@ -11,6 +11,7 @@
 #include "server/api/route_parts.h"
 #include "server/wire/anthropic_request.h"
 #include "server/wire/error_body.h"
+#include "server/wire/json_out.h"
 #include "server/wire/openapi.h"
 
 namespace sluice {
@@ -124,20 +125,6 @@ RouteFunction pool_route(ApiFloor& floor, Work work) {
   };
 }
 
-HttpResponse health(const ApiFloor& floor) {
-  const auto service = floor.slot.peek();
-  if (service != nullptr && !service->engine->makes_progress(floor.options.health_stall)) {
-    return error_response({ErrorCode::kUnavailable, "The engine has work and makes no progress.", "", 5});
-  }
-  return json_response(R"({"status":"ok"})");
-}
-
-HttpResponse ready(const ApiFloor& floor) {
-  const auto service = floor.slot.get();
-  if (!service.ok()) return error_response(service.error());
-  return health(floor);
-}
-
 HttpResponse models(const ApiFloor& floor) {
   const auto service = floor.slot.get();
   if (!service.ok()) return error_response(service.error());
@@ -178,6 +165,29 @@ void add_description(Routes& routes, const ApiFloor& floor) {
 }
 
 }  // namespace
+
+HttpResponse health(const ApiFloor& floor) {
+  const auto service = floor.slot.peek();
+  if (service != nullptr && !service->engine->makes_progress(floor.options.health_stall)) {
+    return error_response({ErrorCode::kUnavailable, "The engine has work and makes no progress.", "", 5});
+  }
+  return json_response(R"({"status":"ok"})");
+}
+
+HttpResponse ready(const ApiFloor& floor) {
+  const auto service = floor.slot.get();
+  if (service.ok() && floor.slot.phase() == ServingPhase::kLeaving) {
+    return error_response({ErrorCode::kUnavailable, "The server is about to shut down.", "", 5});
+  }
+  if (service.ok()) return health(floor);
+  HttpResponse response = error_response(service.error());
+  if (const auto fraction = floor.slot.progress()) {
+    response.body.pop_back();
+    append_json_member(response.body, "loading", *fraction);
+    response.body += '}';
+  }
+  return response;
+}
 
 std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads) {
   auto floor = std::make_unique<ApiFloor>(std::move(options));

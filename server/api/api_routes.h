@@ -45,6 +45,9 @@ struct ApiFloor {
 
 std::unique_ptr<ApiFloor> make_api_floor(ApiOptions options, IoThreads& threads, int worker_threads);
 Routes make_api_routes(ApiFloor& floor);
+// What /health and /ready say. Any thread, at once.
+HttpResponse health(const ApiFloor& floor);
+HttpResponse ready(const ApiFloor& floor);
 // Sets the three functions of ListenOptions.
 void guard_door(ListenOptions& options, ApiFloor& floor);
 

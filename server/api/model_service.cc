@@ -31,6 +31,11 @@ Result<std::shared_ptr<ModelService>> ServiceSlot::get() const {
   return service_;
 }
 
+std::optional<double> ServiceSlot::progress() const {
+  std::lock_guard lock(mutex_);
+  return service_ == nullptr ? std::optional(progress_.load()) : std::nullopt;
+}
+
 std::shared_ptr<ModelService> ServiceSlot::peek() const {
   std::lock_guard lock(mutex_);
   return service_;
@@ -41,6 +46,12 @@ void ServiceSlot::serve(std::shared_ptr<ModelService> service) {
   service_ = std::move(service);
   ServingPhase loading = ServingPhase::kLoading;
   phase_.compare_exchange_strong(loading, ServingPhase::kServing);  // a drain that began meanwhile stays
+}
+
+void ServiceSlot::begin_leaving() {
+  phase_ = ServingPhase::kLeaving;
+  std::lock_guard lock(mutex_);
+  if (service_ != nullptr) service_->engine->begin_leaving();
 }
 
 void ServiceSlot::begin_drain() {

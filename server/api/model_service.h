@@ -38,7 +38,12 @@ struct ModelService {
   Result<std::string> answer_name(const std::string& asked) const;
 };
 
-enum class ServingPhase : uint8_t { kLoading, kServing, kDraining };
+enum class ServingPhase : uint8_t {
+  kLoading,
+  kServing,
+  kLeaving,   // not ready any more; what was sent here already is taken
+  kDraining,  // nothing new is taken
+};
 
 // The service, or why there is none yet or no more. Any thread.
 class ServiceSlot {
@@ -50,7 +55,10 @@ class ServiceSlot {
   ServingPhase phase() const { return phase_; }
 
   void set_progress(double fraction) { progress_ = fraction; }
+  // The fraction of the model that is loaded; none when all of it is.
+  std::optional<double> progress() const;
   void serve(std::shared_ptr<ModelService> service);
+  void begin_leaving();
   void begin_drain();
   void clear();
 

@@ -1,6 +1,8 @@
 #include "server/net/tls_files.h"
 
+#include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <sys/stat.h>
@@ -95,6 +97,43 @@ Status use_authorities(SSL_CTX* settings, const TlsFile& authorities) {
   SLUICE_TRY(check_readable(authorities));
   if (SSL_CTX_load_verify_file(settings, authorities.path.c_str()) != 1)
     return wrong_file(authorities, "there are no usable PEM certificates in it" + openssl_words());
+  return {};
+}
+
+Status use_certificate_text(SSL_CTX* settings, const std::string& pem) {
+  const auto whole = static_cast<int>(pem.size());
+  BIO* text = BIO_new_mem_buf(pem.data(), whole);
+  BIO* again = BIO_new_mem_buf(pem.data(), whole);
+  X509* certificate = PEM_read_bio_X509(text, nullptr, nullptr, nullptr);
+  EVP_PKEY* key = PEM_read_bio_PrivateKey(again, nullptr, nullptr, nullptr);
+  const bool used = certificate != nullptr && key != nullptr &&
+                    SSL_CTX_use_certificate(settings, certificate) == 1 &&
+                    SSL_CTX_use_PrivateKey(settings, key) == 1;
+  X509_free(certificate);
+  EVP_PKEY_free(key);
+  BIO_free(text);
+  BIO_free(again);
+  if (used) return {};
+  return Error{ErrorCode::kInvalidArgument, "The certificate and key are not usable PEM" + openssl_words()};
+}
+
+Status use_authority_text(SSL_CTX* settings, const std::string& pem) {
+  if (pem.empty()) return {};
+  BIO* text = BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()));
+  int read = 0;
+  bool used = true;
+  while (X509* authority = PEM_read_bio_X509(text, nullptr, nullptr, nullptr)) {
+    used = X509_STORE_add_cert(SSL_CTX_get_cert_store(settings), authority) == 1 &&
+           SSL_CTX_add_client_CA(settings, authority) == 1 && used;
+    X509_free(authority);
+    ++read;
+  }
+  BIO_free(text);
+  if (!used || read == 0) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "There are no usable PEM certificates in the authorities' text" + openssl_words()};
+  }
+  ERR_clear_error();  // of the text's end
   return {};
 }
 

@@ -29,6 +29,11 @@ Status use_key(SSL_CTX* settings, const TlsFile& key, const TlsFile& certificate
 // Whose signatures on the other side's certificates count.
 Status use_authorities(SSL_CTX* settings, const TlsFile& authorities);
 
+// The same from PEM texts: our certificate with its key, and whose signatures count (an empty text:
+// nobody's).
+Status use_certificate_text(SSL_CTX* settings, const std::string& pem);
+Status use_authority_text(SSL_CTX* settings, const std::string& pem);
+
 // " (OpenSSL: no start line).", or "."; what is pending in OpenSSL is then forgotten.
 std::string openssl_words();
 

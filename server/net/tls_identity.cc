@@ -7,6 +7,8 @@
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 
+#include <utility>
+
 #include "server/net/tls_files.h"
 #include "server/net/tls_stream.h"
 
@@ -26,14 +28,22 @@ int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* chosen_si
   return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-Status read_client_authorities(SSL_CTX* settings, const TlsOptions& options) {
-  if (options.ca_certs.empty()) return {};
-  const TlsFile file{"--ssl-ca-certs", options.ca_certs};
+Status read_authority_file(SSL_CTX* settings, const std::string& path) {
+  const TlsFile file{"--ssl-ca-certs", path};
   SLUICE_TRY(use_authorities(settings, file));
-  STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(options.ca_certs.c_str());
+  STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(path.c_str());
   if (names == nullptr)
     return wrong_file(file, "there are no usable PEM certificates in it" + openssl_words());
   SSL_CTX_set_client_CA_list(settings, names);  // takes them
+  return {};
+}
+
+Status read_client_authorities(SSL_CTX* settings, const TlsOptions& options) {
+  if (options.cert_reqs == 0) return {};
+  if (options.authority_text)
+    SLUICE_TRY(use_authority_text(settings, *options.authority_text));
+  else
+    SLUICE_TRY(read_authority_file(settings, options.ca_certs));
   const int mode =
       options.cert_reqs == 2 ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_PEER;
   SSL_CTX_set_verify(settings, mode, nullptr);
@@ -44,7 +54,7 @@ Status read_client_authorities(SSL_CTX* settings, const TlsOptions& options) {
 }  // namespace
 
 Status check(const TlsOptions& options) {
-  if (options.certfile.empty()) {
+  if (options.certfile.empty() && options.certificate_text.empty()) {
     for (const auto& [given, flag] : {std::pair(!options.keyfile.empty(), "--ssl-keyfile"),
                                       std::pair(!options.ca_certs.empty(), "--ssl-ca-certs"),
                                       std::pair(options.cert_reqs != 0, "--ssl-cert-reqs")}) {
@@ -55,7 +65,7 @@ Status check(const TlsOptions& options) {
     }
     return {};
   }
-  if (options.cert_reqs != 0 && options.ca_certs.empty()) {
+  if (options.cert_reqs != 0 && options.ca_certs.empty() && !options.authority_text) {
     return invalid_argument("--ssl-cert-reqs",
                             "--ssl-cert-reqs asks clients for certificates; name by --ssl-ca-certs who signs "
                             "them.");
@@ -84,9 +94,13 @@ Result<TlsIdentity::Settings> TlsIdentity::read(const TlsOptions& options) {
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_session_id_context(raw, kSessionScope, sizeof kSessionScope - 1);
   SSL_CTX_set_alpn_select_cb(raw, choose_protocol, nullptr);
-  const TlsFile certificate{"--ssl-certfile", options.certfile};
-  SLUICE_TRY(use_certificate(raw, certificate));
-  SLUICE_TRY(use_key(raw, {"--ssl-keyfile", options.keyfile}, certificate));
+  if (options.certificate_text.empty()) {
+    const TlsFile certificate{"--ssl-certfile", options.certfile};
+    SLUICE_TRY(use_certificate(raw, certificate));
+    SLUICE_TRY(use_key(raw, {"--ssl-keyfile", options.keyfile}, certificate));
+  } else {
+    SLUICE_TRY(use_certificate_text(raw, options.certificate_text));
+  }
   SLUICE_TRY(read_client_authorities(raw, options));
   ERR_clear_error();
   return settings;
@@ -105,6 +119,13 @@ Status TlsIdentity::reload() {
   std::lock_guard lock(mutex_);
   settings_.swap(fresh);
   return {};
+}
+
+Status TlsIdentity::change_authorities(std::string pem) {
+  std::optional<std::string> former = std::exchange(options_.authority_text, std::move(pem));
+  Status read = reload();
+  if (!read.ok()) options_.authority_text = std::move(former);
+  return read;
 }
 
 std::unique_ptr<TlsStream> TlsIdentity::accept(int descriptor) const {

@@ -1,6 +1,6 @@
 // Who the server is over TLS: a certificate, its key, and whose certificates clients must show, read from
-// files and read anew while connections go on. Each connection keeps what it began with. Any thread; readings
-// are for one thread at a time.
+// files (or handed in as texts) and read anew while connections go on. Each connection keeps what it began
+// with. Any thread; readings are for one thread at a time.
 #pragma once
 
 #include <openssl/types.h>
@@ -9,6 +9,7 @@
 #include <ctime>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,10 @@ struct TlsOptions {
   std::string keyfile;   // --ssl-keyfile: PEM; empty: the key is in the certificate's file
   std::string ca_certs;  // --ssl-ca-certs: PEM; who may sign clients' certificates
   int cert_reqs = 0;     // --ssl-cert-reqs: clients' certificates: 0 not asked for, 1 asked for, 2 required
+
+  // In place of files. PEM.
+  std::string certificate_text;               // the certificate and its key; empty: certfile
+  std::optional<std::string> authority_text;  // who may sign clients'; empty: nobody; none: ca_certs
 };
 
 // kInvalidArgument for options that contradict each other.
@@ -44,6 +49,9 @@ class TlsIdentity {
   // Kubernetes is exchanged by one.
   bool files_changed() const;
 
+  // Other authorities from the next connection on, in place of ca_certs. On an error all stays as it is.
+  Status change_authorities(std::string pem);
+
   // "CN = example.org, valid until Jan  1 00:00:00 2027 GMT".
   std::string describe() const;
   bool expired() const;
@@ -58,7 +66,7 @@ class TlsIdentity {
   static Result<Settings> read(const TlsOptions& options);
   std::vector<FileStamp> stamps() const;
 
-  const TlsOptions options_;
+  TlsOptions options_;                  // of whoever reads
   std::vector<FileStamp> read_stamps_;  // of the last reading
   mutable std::mutex mutex_;            // of settings_
   Settings settings_;

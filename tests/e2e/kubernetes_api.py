@@ -1,5 +1,6 @@
-"""An API server that knows EndpointSlices and nothing else: lists page by page, watches with bookmarks, too
-old versions, tokens; and it breaks in whatever way a test wants."""
+"""An API server that knows EndpointSlices (lists page by page, watches with bookmarks, too old versions), and
+whatever single objects a test gives it, to get and to patch; tokens; and it breaks in whatever way a test
+wants."""
 
 import http.server
 import json
@@ -51,6 +52,8 @@ class KubernetesApi:
         self.tokens = None  # a set: others get 401
         self.forbidden = None  # a sentence: 403
         self.broken_lists = 0  # so many lists get nonsense
+        self.objects = {}  # by path
+        self.patches = []  # (path, merge patch, status) of each
         for each in slices:
             self.put(each)
         outer = self
@@ -70,6 +73,9 @@ class KubernetesApi:
 
             def do_GET(self):
                 outer.answer(self)
+
+            def do_PATCH(self):
+                outer.change(self)
 
         self.server = Server(("127.0.0.1", port or 0), Asked)
         if tls:
@@ -162,6 +168,59 @@ class KubernetesApi:
             self.requests.append((url.path, query, status))
         if body is None:
             return self.watch(handler, query)
+        self.say_whole(handler, status, body)
+
+    @staticmethod
+    def failure(code, reason, message):
+        fault = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code}
+        return code, json.dumps(fault | {"reason": reason, "message": message}).encode()
+
+    def stop_at_the_door(self, handler):
+        token = handler.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.tokens is not None and token not in self.tokens:
+            return self.failure(401, "Unauthorized", "Unauthorized")
+        if self.forbidden:
+            return self.failure(403, "Forbidden", self.forbidden)
+        return None
+
+    def put_object(self, path, new):
+        with self.lock:
+            self.version += 1
+            new.setdefault("metadata", {})["resourceVersion"] = str(self.version)
+            self.objects[path] = new
+
+    def change(self, handler):
+        """A JSON merge patch of an object, which fails where it names another version (RFC 7386)."""
+        path = urllib.parse.urlsplit(handler.path).path
+        patch = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+
+        def merged(old, new):
+            if not isinstance(new, dict):
+                return new
+            old = dict(old) if isinstance(old, dict) else {}
+            for key, value in new.items():
+                old[key] = merged(old.get(key), value)
+            return {key: value for key, value in old.items() if value is not None}
+
+        with self.lock:
+            version = patch.get("metadata", {}).get("resourceVersion")
+            stopped = self.stop_at_the_door(handler)
+            if stopped:
+                status, body = stopped
+            elif handler.headers["Content-Type"] != "application/merge-patch+json":
+                status, body = self.failure(415, "UnsupportedMediaType", "not a merge patch")
+            elif path not in self.objects:
+                status, body = self.failure(404, "NotFound", f"{path} not found")
+            elif version not in (None, self.objects[path]["metadata"]["resourceVersion"]):
+                status, body = self.failure(409, "Conflict", "the object has been modified")
+            else:
+                self.put_object(path, merged(self.objects[path], patch))
+                status, body = 200, json.dumps(self.objects[path]).encode()
+            self.patches.append((path, patch, status))
+        self.say_whole(handler, status, body)
+
+    @staticmethod
+    def say_whole(handler, status, body):
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(body)))
@@ -169,18 +228,14 @@ class KubernetesApi:
         handler.wfile.write(body)
 
     def judge(self, handler, path, query):
-        def failure(code, reason, message):
-            fault = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code}
-            return code, json.dumps(fault | {"reason": reason, "message": message}).encode()
-
         with self.lock:
-            token = handler.headers.get("Authorization", "").removeprefix("Bearer ")
-            if self.tokens is not None and token not in self.tokens:
-                return failure(401, "Unauthorized", "Unauthorized")
-            if self.forbidden:
-                return failure(403, "Forbidden", self.forbidden)
+            stopped = self.stop_at_the_door(handler)
+            if stopped:
+                return stopped
+            if path in self.objects:
+                return 200, json.dumps(self.objects[path]).encode()
             if path != PATH.format("llm"):
-                return failure(404, "NotFound", "the server could not find the requested resource")
+                return self.failure(404, "NotFound", "the server could not find the requested resource")
             if "watch" in query:
                 return 200, None
             if self.broken_lists > 0:

@@ -39,13 +39,15 @@ def slices_of(pods, **conditions):
     ]
 
 
-def in_kubernetes(program, api, *flags):
+def in_kubernetes(program, api, *flags, **more):
     named = ["--k8s-service=llm", "--k8s-namespace=llm", f"--k8s-api-server={api.url}"]
-    return Routing(program, [], *named, *flags)
+    return Routing(program, [], *named, *flags, **more)
 
 
 def states(router):
-    return {name: each["state"] for name, each in router.replicas().items()}
+    """Of those that may be asked, or were."""
+    found = {name: each["state"] for name, each in router.replicas().items()}
+    return {name: state for name, state in found.items() if state != "pending"}
 
 
 def wait_for_states(router, expected):

@@ -1,5 +1,6 @@
 """What goes wrong behind the router: replicas that die, stop, leave, lie, or are not there yet."""
 
+import collections
 import concurrent.futures
 import json
 import signal
@@ -172,6 +173,84 @@ def test_all_replicas_restart_one_by_one_under_load(program):
         wait_until(lambda: all(each["knowledge"] == "exact" for each in router.replicas().values()))
     for each in replicas:
         each.__exit__()
+
+
+def test_twenty_rolling_restarts_lose_nothing(program, tmp_path):
+    """As a Deployment's rollout: the next one is ready before the last one is told to end; that one ends what
+    it can in its time, and the rest goes on elsewhere."""
+    drain = ("--shutdown-delay=1", "--shutdown-timeout=1")
+    file = tmp_path / "replicas"
+    pods, faults, count = [], [], collections.Counter()
+    stop = threading.Event()
+
+    def told_of():
+        file.with_suffix(".new").write_text("".join(f"{pod.url},name={pod.port}\n" for pod in pods))
+        file.with_suffix(".new").rename(file)
+
+    def start():
+        pods.append(Serving(program, "--simulate=smg", *drain).__enter__())
+        told_of()
+
+    for _ in range(2):
+        start()
+    with Routing(program, [], f"--replicas-file={file}", "--max-attempts=8") as router:
+        router.wait_for_replicas(2)
+        path, body = chat("Tell me about rivers.", max_tokens=40, **GREEDY)
+        long = body | {"max_tokens": 1500}
+        expected = {False: stream(pods[0], path, body).text, True: stream(pods[0], path, long).text}
+
+        def load(index):
+            while not stop.is_set():
+                if index % 4 == 3:
+                    answer = router.post(path, body)
+                    good, fault = answer.status_code == 200, answer.text
+                else:
+                    is_long = index % 4 == 2
+                    told = stream(router, path, long if is_long else body)
+                    good = told.done and told.error is None and told.text == expected[is_long]
+                    fault = (told.error, told.text[-80:])
+                count[index] += 1
+                if not good:
+                    faults.append(fault)
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            clients = [pool.submit(load, index) for index in range(8)]
+            try:
+                for _ in range(20):
+                    start()
+                    router.wait_for_replicas(3)
+                    oldest = pods.pop(0)
+                    oldest.process.send_signal(signal.SIGTERM)
+                    wait_until(lambda: httpx.get(oldest.url + "/ready").status_code == 503)
+                    # Nothing is lost that comes while the news of it travels.
+                    assert httpx.post(oldest.url + path, json=body, timeout=PATIENCE_S).status_code == 200
+                    told_of()
+                    assert oldest.process.wait(PATIENCE_S) == 0, oldest.output()
+            finally:
+                stop.set()
+            for client in clients:
+                client.result()
+        assert not faults, (faults[:3], len(faults), count)
+        assert min(count.values()) > 0
+        assert router.metric("sluice_router_resumes_total") > 0
+        wait_until(lambda: router.metric("sluice_router_inflight_requests") == 0)
+    for each in pods:
+        each.__exit__()
+
+
+def test_a_router_that_leaves_takes_what_is_on_its_way(program):
+    path, body = chat("Tell me about rivers.", max_tokens=2000, **GREEDY)
+    with replicas_of(program, 1, simulate="smg") as replicas, Routing(
+        program, replicas, "--shutdown-delay=2"
+    ) as router, concurrent.futures.ThreadPoolExecutor() as pool:
+        running = pool.submit(stream, router, path, body)
+        wait_until(lambda: router.metric("sluice_router_inflight_requests") == 1)
+        router.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: httpx.get(router.url + "/ready").status_code == 503)
+        late = httpx.post(router.url + path, json=body | {"max_tokens": 5}, timeout=PATIENCE_S)
+        assert late.status_code == 200 and late.headers["connection"] == "close"
+        assert running.result().done and running.result().error is None
+        assert router.process.wait(PATIENCE_S) == 0
 
 
 def test_requests_are_held_until_the_first_replica_comes(program, tmp_path):

@@ -25,9 +25,9 @@ TEST(RouteOptions, a_pod_finds_its_api_server_where_kubernetes_says) {
   pod.sources.service_account = folder.path();
   const auto own = parse({"--k8s-service", "llm"}, pod);
   ASSERT_TRUE(own.options) << own.text;
-  const KubernetesOptions& found = *own.options->sources.kubernetes;
-  EXPECT_EQ(found.api.text(), "https://10.96.0.1/");
-  EXPECT_EQ(found.space, "models");
+  const KubernetesApiOptions& found = *own.options->sources.kubernetes_api;
+  EXPECT_EQ(found.url.text(), "https://10.96.0.1/");
+  EXPECT_EQ(own.options->sources.kubernetes->space, "models");
   EXPECT_EQ(found.token_file, folder / "token");
   EXPECT_EQ(own.options->sources.kubernetes_ca_file, folder / "ca.crt");
 
@@ -37,9 +37,9 @@ TEST(RouteOptions, a_pod_finds_its_api_server_where_kubernetes_says) {
       {"--k8s-service", "llm", "--k8s-namespace", "other", "--k8s-token-file", "t", "--k8s-ca-file", "c"},
       pod);
   ASSERT_TRUE(told.options) << told.text;
-  EXPECT_EQ(told.options->sources.kubernetes->api.text(), "https://[fd00::1]:6443/");
+  EXPECT_EQ(told.options->sources.kubernetes_api->url.text(), "https://[fd00::1]:6443/");
   EXPECT_EQ(told.options->sources.kubernetes->space, "other");
-  EXPECT_EQ(told.options->sources.kubernetes->token_file, "t");
+  EXPECT_EQ(told.options->sources.kubernetes_api->token_file, "t");
   EXPECT_EQ(told.options->sources.kubernetes_ca_file, "c");
 }
 
@@ -49,7 +49,7 @@ TEST(RouteOptions, another_api_server_does_not_get_the_pods_token) {
   const auto parsed =
       parse({"--k8s-label-selector", "app=llm", "--k8s-api-server", "https://elsewhere.test"}, pod);
   ASSERT_TRUE(parsed.options) << parsed.text;
-  EXPECT_EQ(parsed.options->sources.kubernetes->token_file, "");
+  EXPECT_EQ(parsed.options->sources.kubernetes_api->token_file, "");
   EXPECT_EQ(parsed.options->sources.kubernetes->space, "default");
   EXPECT_EQ(parsed.options->sources.kubernetes->label_selector, "app=llm");
 }

@@ -86,6 +86,36 @@ TEST(Api, drains_refusing_new_requests_while_running_ones_finish) {
   EXPECT_EQ(json::parse(running.read_response().body)["choices"][0]["text"], "ok");
 }
 
+TEST(Api, takes_what_is_on_its_way_while_it_leaves) {
+  ServerWorld::Options options;
+  options.load = false;
+  ServerWorld world(options);
+  HandEngine* engine = world.serve_by_hand();
+  world.floor().slot.begin_leaving();
+  EXPECT_EQ(world.get("/ready").status, 503);
+  EXPECT_EQ(world.get("/health").status, 200);
+  RawClient late(world.port());
+  late.send(post_request("/v1/completions", R"({"prompt":"x"})"));
+  engine->wait_for_request(1);
+  world.floor().slot.begin_drain();
+  EXPECT_EQ(world.post("/v1/completions", {{"prompt", "x"}}).status, 503);
+  engine->answer(1, {'o', 'k'}, FinishReason::kLength);
+  EXPECT_EQ(json::parse(late.read_response().body)["choices"][0]["text"], "ok");
+}
+
+TEST(Api, tells_how_far_the_model_is_loaded) {
+  ServerWorld::Options options;
+  options.load = false;
+  ServerWorld world(options);
+  world.floor().slot.set_progress(0.25);
+  const RawResponse loading = world.get("/ready");
+  EXPECT_EQ(loading.status, 503);
+  EXPECT_EQ(json::parse(loading.body)["loading"], 0.25);
+  EXPECT_TRUE(json::parse(loading.body)["error"].is_object());
+  world.serve_by_hand();
+  EXPECT_EQ(world.get("/ready").status, 200);
+}
+
 TEST(Api, wants_json_and_says_so) {
   ServerWorld world;
   RawClient client(world.port());

@@ -98,6 +98,7 @@ class HandEngine final : public Engine {
                                                      std::shared_ptr<KvEventListener>) override {
     return Error{ErrorCode::kUnsupported, "There are no events here."};
   }
+  void begin_leaving() override {}
   void begin_drain() override {}
   bool idle() const override { return true; }
 
