@@ -24,8 +24,8 @@ second one at once.
   --shutdown-timeout SECONDS     that running requests have after Ctrl-C (30)
   --api-key, --api-key-file, --admin-api-key, --ssl-certfile, --ssl-keyfile
                                  of the door, as of sluice serve; replicas are reached through it alone
-  --ttft-target, --slo-ttft, --slo-itl, --predict-traffic, --policy, --access-log, --max-connections,
-  --model-alias                  the router's, see sluice route --help; after -- any other of its flags
+  --ttft-target, --slo-ttft, --slo-itl, --predict-traffic, --policy, --access-log, --probe-port,
+  --max-connections, --model-alias  the router's, see sluice route --help; after -- any other of its flags
 
 All else goes to each replica as it stands: sluice serve --help. Unless --threads is given, each replica
 computes with its share of the cores as if all MAX ran; GPUs are given out in turn.
@@ -36,9 +36,9 @@ computes with its share of the cores as if all MAX ran; GPUs are given out in tu
 
 // Flags with a value that are the router's.
 constexpr std::string_view kRouterFlags[] = {
-    "--api-key",    "--api-key-file",    "--admin-api-key", "--ssl-certfile", "--ssl-keyfile",
-    "--access-log", "--ttft-target",     "--slo-ttft",      "--slo-itl",      "--predict-traffic",
-    "--policy",     "--max-connections", "--model-alias"};
+    "--api-key",    "--api-key-file", "--admin-api-key",   "--ssl-certfile", "--ssl-keyfile",
+    "--access-log", "--ttft-target",  "--slo-ttft",        "--slo-itl",      "--predict-traffic",
+    "--policy",     "--probe-port",   "--max-connections", "--model-alias"};
 
 bool parse_number(std::string_view text, auto& number) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

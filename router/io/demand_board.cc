@@ -189,8 +189,7 @@ std::string demand_json(const std::string& model, const ModelDemand& told, const
   out += '}';
   add("credit", told.demand.credit);
   add("held", told.demand.held);
-  // A replica that loads does so for somebody: who scales to zero must leave it alone.
-  add("active", told.counts.requests > 0 || told.load.loading > 0);
+  add("active", is_active(told));
   add("inflight_requests", told.counts.requests);
   add("queue_depth", told.counts.queued);
   add("queue_oldest_age_seconds", told.oldest);

@@ -37,6 +37,11 @@ struct ModelDemand {
   bool forecast_acts = false;  // it is trusted: it may raise the demand
 };
 
+// A replica that loads does so for somebody: who scales to zero must leave it alone.
+inline bool is_active(const ModelDemand& told) {
+  return told.counts.requests > 0 || told.load.loading > 0;
+}
+
 class DemandBoard {
  public:
   explicit DemandBoard(DemandBoardOptions options);

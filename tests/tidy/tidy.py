@@ -66,6 +66,7 @@ DOORS = [
      "nlohmann JSON"),
     (r"prometheus/", ["server/metrics", "router/metrics", "tests/"], "prometheus-cpp"),
     (r"(server/text/)?text_ffi\.h", ["server/text/", "tests/server/text/"], "the Rust crate"),
+    (r"(grpc|google/protobuf)", ["router/keda/"], "gRPC"),
     (r"spdlog/", ["base/log."], "spdlog"),
     (r"CLI/", ["server/options", "router/io/options", "bench/", "deploy/"], "CLI11"),
     (r"cuda|cublas|nccl|nvtx", ["kernels/cuda/"], "CUDA"),
