@@ -9,10 +9,13 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <sstream>
+
+#include "server/scaling/lone_demand.h"
 
 namespace sluice {
 namespace {
@@ -81,6 +84,7 @@ class PrometheusModelMetrics final : public ModelMetrics {
  public:
   explicit PrometheusModelMetrics(ModelMetricsOptions options)
       : options_(std::move(options)),
+        demand_(options_.demand),
         labels_{{"model_name", options_.model_name}, {"engine", "0"}},
         prompt_(histogram("vllm:request_prompt_tokens", "Prompt tokens of a request.",
                           token_buckets(options_.max_model_len))),
@@ -120,7 +124,11 @@ class PrometheusModelMetrics final : public ModelMetrics {
   }
 
   void started(int n) override { n_.Observe(n); }
-  void first_token(double seconds) override { first_token_.Observe(seconds); }
+  void first_token(double seconds) override {
+    first_token_.Observe(seconds);
+    std::lock_guard lock(demand_mutex_);
+    demand_.first_token(seconds, now());
+  }
 
   void inter_token(std::span<const double> seconds) override {
     const Buckets& bounds = inter_token_buckets();
@@ -143,6 +151,7 @@ class PrometheusModelMetrics final : public ModelMetrics {
     if (record.queue_s >= 0) queue_.Observe(record.queue_s);
     if (record.prefill_s >= 0) prefill_.Observe(record.prefill_s);
     if (record.decode_s < 0) return;
+    teach(record);
     decode_.Observe(record.decode_s);
     inference_.Observe(std::max(0.0, record.prefill_s) + record.decode_s);
     if (record.generation_tokens > 1) per_token_.Observe(record.decode_s / (record.generation_tokens - 1));
@@ -152,11 +161,71 @@ class PrometheusModelMetrics final : public ModelMetrics {
     for (int32_t tokens : options_.take_step_tokens()) iteration_.Observe(tokens);
     std::vector<MetricFamily> families = registry_.Collect();
     Series series{families, {{"model_name", options_.model_name}, {"engine", "0"}}};
-    add_engine_series(series, options_.stats());
+    const EngineStats stats = options_.stats();
+    add_engine_series(series, stats);
+    add_demand_series(series, stats);
+    add_former_names(families);
     return families;
   }
 
  private:
+  static double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
+
+  void teach(const RequestRecord& record) {
+    LoneDemand::Answer answer{
+        .computed_tokens = static_cast<double>(record.prompt_tokens - record.cached_tokens),
+        .prefill_seconds = record.prefill_s,
+        .running = options_.stats().running + 1.0};  // it has just ended
+    if (record.generation_tokens > 1) answer.step_seconds = record.decode_s / (record.generation_tokens - 1);
+    std::lock_guard lock(demand_mutex_);
+    demand_.answered(answer, now());
+  }
+
+  void add_demand_series(Series& series, const EngineStats& stats) {
+    constexpr auto kGauge = MetricType::Gauge;
+    const LoneDemand::Seen seen{.running = static_cast<double>(stats.running),
+                                .waiting = static_cast<double>(stats.waiting),
+                                .waiting_tokens = static_cast<double>(stats.waiting_prompt_tokens),
+                                .kv_share = static_cast<double>(stats.kv_blocks_used) /
+                                            std::max<double>(1, static_cast<double>(stats.kv_blocks_total)),
+                                .runs_at_once = static_cast<double>(options_.engine.max_num_seqs)};
+    std::lock_guard lock(demand_mutex_);
+    const Load load = demand_.load(seen, now());
+    const Demand demand = demand_of(options_.demand, load);
+    series.add("sluice_demand_replicas", "Replicas like this one that its own load asks for.", kGauge,
+               demand.replicas);
+    series.add("sluice_demand_raw", "The same before it is rounded up; to be summed over replicas.", kGauge,
+               demand.raw);
+    for (int term = 1; term < kDemandTerms; ++term) {
+      series.add("sluice_demand_term", "What each term of the demand asks for.", kGauge,
+                 demand.terms[static_cast<size_t>(term)], {{"term", name_of(static_cast<DemandTerm>(term))}});
+    }
+    series.add("sluice_demand_reason", "1 for the term that binds.", kGauge, 1,
+               {{"reason", name_of(demand.reason)}});
+    series.add("sluice_backlog_seconds", "Seconds that the waiting prompts need.", kGauge,
+               load.backlog_seconds);
+    series.add("sluice_concurrency_per_replica", "Requests that should run here at once, as measured.",
+               kGauge, load.knee);
+  }
+
+  // What vLLM called them before: dashboards and gateways of then read them.
+  static void add_former_names(std::vector<MetricFamily>& families) {
+    constexpr std::pair<const char*, const char*> kFormer[] = {
+        {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"},
+        {"vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"},
+        {"vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"},
+        {"vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"}};
+    for (const auto& [name, former] : kFormer) {
+      const auto at = std::ranges::find(families, name, &MetricFamily::name);
+      if (at == families.end()) continue;
+      MetricFamily twin = *at;
+      twin.name = former;
+      families.push_back(std::move(twin));
+    }
+  }
+
   prometheus::Histogram& histogram(const char* name, const char* help, const Buckets& buckets) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry_).Add(labels_, buckets);
   }
@@ -206,6 +275,8 @@ class PrometheusModelMetrics final : public ModelMetrics {
   }
 
   const ModelMetricsOptions options_;
+  std::mutex demand_mutex_;
+  LoneDemand demand_;
   const prometheus::Labels labels_;
   prometheus::Registry registry_;
   prometheus::Histogram &prompt_, &generation_, &computed_, &max_tokens_, &n_, &iteration_, &first_token_,

@@ -13,13 +13,15 @@
 
 #include "engine/options.h"
 #include "engine/stats.h"
+#include "server/scaling/demand.h"
 
 namespace sluice {
 
 struct ModelMetricsOptions {
   std::string model_name;
   int max_model_len = 0;  // the last bucket of token counts
-  EngineOptions engine;   // for cache_config_info
+  DemandOptions demand;
+  EngineOptions engine;  // for cache_config_info
   int64_t kv_block_count = 0;
   std::function<EngineStats()> stats;
   std::function<std::vector<int32_t>()> take_step_tokens;

@@ -5,10 +5,23 @@ import re
 import httpx
 import pytest
 
-GAUGES = ["vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"]
+GAUGES = [
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:kv_cache_usage_perc",
+    "vllm:gpu_cache_usage_perc",  # its former name
+    "sluice_demand_replicas",
+    "sluice_demand_raw",
+    "sluice_demand_term",
+    "sluice_demand_reason",
+    "sluice_backlog_seconds",
+    "sluice_concurrency_per_replica",
+]
 COUNTERS = [
     "vllm:prefix_cache_queries_total",
     "vllm:prefix_cache_hits_total",
+    "vllm:gpu_prefix_cache_queries_total",  # their former names
+    "vllm:gpu_prefix_cache_hits_total",
     "vllm:num_preemptions_total",
     "vllm:prompt_tokens_total",
     "vllm:generation_tokens_total",
@@ -17,6 +30,7 @@ COUNTERS = [
 HISTOGRAMS = [
     "vllm:time_to_first_token_seconds",
     "vllm:inter_token_latency_seconds",
+    "vllm:time_per_output_token_seconds",  # its former name
     "vllm:e2e_request_latency_seconds",
     "vllm:request_queue_time_seconds",
     "vllm:request_prefill_time_seconds",
