@@ -26,7 +26,7 @@ struct MetricsApiOptions {
   std::string space;  // the namespace that is answered for; empty: any
 };
 
-// KEDA's external-push scaler: gRPC without TLS, for the cluster's own network. It tells demand, nothing else.
+// KEDA's external-push scaler: gRPC without TLS, for the cluster's own network. It tells nothing but demand.
 struct KedaOptions {
   int port = 0;  // 0: not served
   std::string host = "0.0.0.0";
