@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "bench/machine_peaks.h"
 #include "engine/core.h"
 #include "engine/device_runner.h"
 #include "models/dummy_tensors.h"
@@ -76,11 +75,7 @@ class Rig {
     figures.model = asked.model;
     figures.kv_cache = std::string(name_of(asked.engine.kv_cache_dtype));
     figures.peaks = peaks_of(*backend);
-    say(fmt::format("{}: {:.0f} GB/s{}", figures.device, figures.peaks.bytes_per_s / 1e9,
-                    figures.peaks.operations_per_s > 0
-                        ? fmt::format(", {:.0f} G {} a second", figures.peaks.operations_per_s / 1e9,
-                                      figures.peaks.operations)
-                        : ""));
+    say(peaks_line(figures.device, figures.peaks));
     EngineOptions engine = asked.engine;
     engine.max_num_seqs = std::ranges::max(asked.batches);
     engine.max_num_batched_tokens = std::max(engine.max_num_batched_tokens, engine.max_num_seqs);
@@ -152,13 +147,6 @@ class Rig {
         core_(engine, std::move(runner)),
         work_(work),
         peaks_(peaks) {}
-
-  static MachinePeaks peaks_of(Backend& backend) {
-    const DevicePeaks own = backend.measure_peaks();
-    if (own.bytes_per_s > 0) return {own.bytes_per_s, own.operations_per_s, "bf16 operations"};
-    const int threads = threads_in(backend.facts().name);
-    return {read_gbs(threads) * 1e9, int8_dot_gops(threads) * 1e9, "8-bit operations"};
-  }
 
   double limit(double bytes, double operations) const {
     const double compute = peaks_.operations_per_s > 0 ? operations / peaks_.operations_per_s : 0;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "bench/machine_peaks.h"
 #include "engine/options.h"
 #include "kernels/dtype.h"
 #include "kernels/make_backend.h"
@@ -26,13 +27,6 @@ struct EngineBenchOptions {
   std::vector<int> prompts = {512, 2048};
   int steps = 32;  // measured, of each batch
   int rounds = 3;
-};
-
-// What the machine can do, measured before.
-struct MachinePeaks {
-  double bytes_per_s = 0;
-  double operations_per_s = 0;  // 0: not known
-  std::string operations;       // "bf16 products": what is counted, two a product
 };
 
 struct DecodeFigures {

@@ -1,5 +1,7 @@
 #include "bench/machine_peaks.h"
 
+#include <fmt/format.h>
+
 #include <immintrin.h>
 
 #include <algorithm>
@@ -111,6 +113,20 @@ double int8_dot_gops(int threads) {
 int threads_in(const std::string& device_name) {
   const size_t comma = device_name.rfind(", ");
   return comma == std::string::npos ? 1 : std::max(1, std::atoi(device_name.c_str() + comma + 2));
+}
+
+MachinePeaks peaks_of(Backend& backend) {
+  const DevicePeaks own = backend.measure_peaks();
+  if (own.bytes_per_s > 0) return {own.bytes_per_s, own.operations_per_s, "bf16 operations"};
+  const int threads = threads_in(backend.facts().name);
+  return {read_gbs(threads) * 1e9, int8_dot_gops(threads) * 1e9, "8-bit operations"};
+}
+
+std::string peaks_line(const std::string& device, const MachinePeaks& peaks) {
+  std::string line = fmt::format("{}: {:.0f} GB/s", device, peaks.bytes_per_s / 1e9);
+  if (peaks.operations_per_s > 0)
+    line += fmt::format(", {:.0f} G {} a second", peaks.operations_per_s / 1e9, peaks.operations);
+  return line;
 }
 
 }  // namespace sluice::bench

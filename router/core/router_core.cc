@@ -314,7 +314,8 @@ ModelLoad RouterCore::load_of(const std::string& model, Seconds now) const {
     load.requests = static_cast<double>(group.requests);
     load.queued = load.uncomputed = static_cast<double>(group.queue.size());
     load.queued_tokens = static_cast<double>(group.queue.tokens());
-    load.backlog = load.queued_tokens * group.missing * fleet_.mean_rate().token_seconds;
+    load.queue_backlog = load.queued_tokens * group.missing * fleet_.mean_rate().token_seconds;
+    load.backlog = load.queue_backlog;
     load.arrived_prefill = group.arrived_prefill;
   }
   for (const auto& replica : fleet_.replicas()) {

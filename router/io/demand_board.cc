@@ -9,6 +9,7 @@ namespace sluice::router {
 namespace {
 
 constexpr Seconds kInterval = 1;
+constexpr Seconds kPeerSilence = 5;
 constexpr Seconds kColdStart = 3;  // what is ready sooner had not to be waited for
 
 }  // namespace
@@ -64,6 +65,13 @@ void DemandBoard::came(const std::string& name, Seconds now) {
   if (at == coming_.end()) return;
   if (now - at->second.since >= kColdStart) cold_starts_.took(now - at->second.since);
   coming_.erase(at);
+}
+
+void DemandBoard::peer_said(const std::string& peer, std::map<std::string, Load> share, Seconds now) {
+  for (const auto& [model, load] : share) {
+    if (load.in_flight > 0) model_of(model);
+  }
+  peers_[peer] = {now, std::move(share)};
 }
 
 void DemandBoard::gone(const std::string& name) {
@@ -145,6 +153,12 @@ void DemandBoard::make(const RouterCore& core, const std::map<std::string, Secon
         .ready = counts.replicas[static_cast<size_t>(ReplicaState::kReady)],
         .loading = coming_for(name, now),
     };
+    told.own = told.load;
+    told.own.backlog_seconds = counts.queue_backlog;
+    for (const auto& [peer, said] : peers_) {
+      const auto share = said.share.find(name);
+      if (share != said.share.end() && now - said.at < kPeerSilence) told.load += share->second;
+    }
     if (model.forecast) {
       told.forecast = model.forecast->peak() / options_.demand.busy_full;
       told.forecast_acts = model.forecast->trusted();
@@ -164,9 +178,9 @@ std::vector<MetricSeries> DemandBoard::series() const {
       all.push_back({std::string("sluice_") + metric, {{"model", name}}, value});
     };
     add("demand_replicas", told.demand.replicas);
-    add("queue_depth", told.counts.queued);
-    add("inflight_requests", told.counts.requests);
-    add("backlog_seconds", told.counts.backlog);
+    add("queue_depth", told.load.queued);
+    add("inflight_requests", told.load.in_flight);
+    add("backlog_seconds", told.load.backlog_seconds);
     add("queue_oldest_age_seconds", told.oldest);
     add("forecast_demand_replicas", told.forecast);
   }
@@ -190,10 +204,10 @@ std::string demand_json(const std::string& model, const ModelDemand& told, const
   add("credit", told.demand.credit);
   add("held", told.demand.held);
   add("active", is_active(told));
-  add("inflight_requests", told.counts.requests);
-  add("queue_depth", told.counts.queued);
+  add("inflight_requests", told.load.in_flight);
+  add("queue_depth", told.load.queued);
   add("queue_oldest_age_seconds", told.oldest);
-  add("backlog_seconds", told.counts.backlog);
+  add("backlog_seconds", told.load.backlog_seconds);
   add("offered_replicas", told.load.offered);
   add("concurrency_per_replica", told.load.knee);
   add("kv_in_use", told.counts.kv_in_use);

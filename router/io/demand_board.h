@@ -29,8 +29,9 @@ struct DemandBoardOptions {
 };
 
 struct ModelDemand {
-  ModelLoad counts;
-  Load load;
+  ModelLoad counts;  // this router's
+  Load own;          // this router's share: of the backlog only what has no replica yet
+  Load load;         // with what the other routers said
   Demand demand;
   Seconds oldest = 0;          // age of the request that waits longest in the router
   double forecast = 0;         // replicas that the load to come asks for; 0: no forecast
@@ -39,7 +40,7 @@ struct ModelDemand {
 
 // A replica that loads does so for somebody: who scales to zero must leave it alone.
 inline bool is_active(const ModelDemand& told) {
-  return told.counts.requests > 0 || told.load.loading > 0;
+  return told.load.in_flight > 0 || told.load.loading > 0;
 }
 
 class DemandBoard {
@@ -57,6 +58,9 @@ class DemandBoard {
   void coming(const std::string& name, const std::vector<std::string>& models, bool is_pending, Seconds now);
   void came(const std::string& name, Seconds now);
   void gone(const std::string& name);
+  // Another router before the same replicas told its share, by model.
+  void peer_said(const std::string& peer, std::map<std::string, Load> share, Seconds now);
+  void peer_left(const std::string& peer) { peers_.erase(peer); }
 
   // --- once a second, and when replicas came, went or changed ---
   bool is_due(const RouterCore& core, Seconds now) const {
@@ -92,6 +96,11 @@ class DemandBoard {
     bool is_pending = false;
   };
 
+  struct Peer {
+    Seconds at = 0;
+    std::map<std::string, Load> share;
+  };
+
   Model* model_of(const std::string& name);
   bool is_coming(const Coming& coming, const std::string& model, Seconds now) const;
   int coming_for(const std::string& model, Seconds now) const;
@@ -100,6 +109,7 @@ class DemandBoard {
   std::map<std::string, Model> models_;
   std::map<std::string, ModelDemand> told_;
   std::map<std::string, Coming> coming_;
+  std::map<std::string, Peer> peers_;
   ColdStarts cold_starts_;
   Seconds next_ = 0;
   Seconds second_began_ = -kNever;  // of the work that is counted in seconds

@@ -25,6 +25,7 @@ Dispatcher::Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog
   std::random_device device;
   random_ = (uint64_t{device()} << 32) | device();
   if (!options_.demand.models.empty()) last_model_ = options_.demand.models.front();
+  name_ = fmt::format("{:016x}", random());
 }
 
 Dispatcher::~Dispatcher() {

@@ -98,6 +98,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   const std::map<std::string, std::unique_ptr<ReplicaLink>, std::less<>>& links() const { return links_; }
   const std::unordered_map<RequestId, Journey*>& journeys() const { return journeys_; }
   const std::vector<std::unique_ptr<Discovery>>& sources() const { return sources_; }
+  const std::string& name() const { return name_; }  // of this router, new at each start
   size_t ready_replicas() const;
   bool has_ready(const std::string& model) const;
   // For a client that is held: what it waits for, as far as known.
@@ -140,6 +141,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   uint32_t block_tokens_ = 16;
   std::string last_model_;  // meant by who names none while no replica is there: else nobody would be woken
   uint64_t random_ = 0;
+  std::string name_;
   std::unordered_set<ReplicaId> sick_;
   bool settling_ = false;
   std::atomic<bool> leaving_ = false;

@@ -14,6 +14,7 @@
 #include "router/io/keda_door.h"
 #include "router/io/metrics_api_door.h"
 #include "router/io/options.h"
+#include "router/io/peers.h"
 #include "router/io/pod_costs.h"
 #include "router/io/routes.h"
 #include "router/io/static_discovery.h"
@@ -61,11 +62,30 @@ std::vector<std::unique_ptr<Discovery>> sources_of(const RouteOptions& options, 
   return sources;
 }
 
-std::vector<std::unique_ptr<Errand>> errands_of(const ScalingOptions& options, KubernetesApi* api,
-                                                const Dispatcher& dispatcher, MetricsApiDoor* door,
+// Null where there are no others.
+std::unique_ptr<Errand> peers_of(const RouteOptions& options, IoThread& io, KubernetesApi* api,
+                                 Dispatcher& dispatcher) {
+  std::vector<std::unique_ptr<Discovery>> sources;
+  if (!options.scaling.peers.empty()) sources.push_back(make_replica_list(options.scaling.peers));
+  if (!options.scaling.peer_service.empty()) {
+    sources.push_back(make_kubernetes_discovery(
+        *api, {.space = options.sources.kubernetes_space, .service = options.scaling.peer_service}));
+  }
+  if (sources.empty()) return nullptr;
+  PeerOptions peers{.own_name = dispatcher.name(), .upstream = options.dispatcher.link.upstream};
+  const DoorOptions& door = options.door;
+  if (const auto& keys = door.admin_api_keys.empty() ? door.api_keys : door.admin_api_keys; !keys.empty())
+    peers.api_key = keys.front();
+  return ask_peers(io, dispatcher.demand(), std::move(sources), std::move(peers));
+}
+
+std::vector<std::unique_ptr<Errand>> errands_of(const RouteOptions& asked, IoThread& io, KubernetesApi* api,
+                                                Dispatcher& dispatcher, MetricsApiDoor* door,
                                                 std::unique_ptr<Errand> keda) {
+  const ScalingOptions& options = asked.scaling;
   std::vector<std::unique_ptr<Errand>> errands;
   if (keda != nullptr) errands.push_back(std::move(keda));
+  if (auto peers = peers_of(asked, io, api, dispatcher)) errands.push_back(std::move(peers));
   if (door != nullptr && options.metrics_api.requestheader_client_ca_file.empty()) {
     errands.push_back(watch_front_proxy(*api, [door](const FrontProxy& proxy) { door->let_in(proxy); }));
   }
@@ -146,9 +166,8 @@ int route(RouteOptions options, const sigset_t& signals) {
     keda = std::move(opened).value();
   }
   const Status started = on(io, [&] {
-    return dispatcher->start(
-        sources_of(options, api.get()),
-        errands_of(options.scaling, api.get(), *dispatcher, metrics_api.get(), std::move(keda)));
+    return dispatcher->start(sources_of(options, api.get()), errands_of(options, io, api.get(), *dispatcher,
+                                                                        metrics_api.get(), std::move(keda)));
   });
   int code = 0;
   if (started.ok()) {

@@ -78,6 +78,14 @@ void add_scaling_flags(CLI::App& app, DemandBoardOptions& demand, ScalingOptions
       ->check(CLI::Range(0.0, 864000.0))
       ->type_name("TIME")
       ->group(kGroup);
+  app.add_option(
+         "--peer", raw.peers,
+         "http[s]://HOST:PORT of another router before the same replicas: each tells the demand of all. "
+         "Repeat it for each.")
+      ->group(kGroup);
+  app.add_option("--k8s-peer-service", scaling.peer_service,
+                 "Or the name of the Service of all routers, this one among them.")
+      ->group(kGroup);
   app.add_flag("--pod-deletion-cost", scaling.pod_deletion_cost,
                "Annotate replicas' pods, so that Kubernetes takes away the least busy one first.")
       ->group(kGroup);
@@ -97,6 +105,11 @@ std::string finish(DemandBoardOptions& demand, ScalingOptions& scaling, const Ra
     if (!model.empty() && std::ranges::find(demand.models, model) == demand.models.end())
       demand.models.push_back(model);
     scaling.targets.push_back(std::move(target).value());
+  }
+  for (const std::string& text : raw.peers) {
+    auto peer = parse_replica(text);
+    if (!peer.ok()) return "--peer " + peer.error().message;
+    scaling.peers.push_back(std::move(peer).value());
   }
   if (raw.sleep_after > 0 && scaling.targets.empty()) {
     return "--scale-to-zero-after needs --scale-target, which says what is put to 0 replicas.";

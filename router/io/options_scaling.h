@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "router/io/demand_board.h"
+#include "router/io/discovery.h"
 #include "router/io/scale_target.h"
 #include "server/net/listener.h"
 
@@ -37,10 +38,12 @@ struct ScalingOptions {
   KedaOptions keda;
   std::vector<ScaleTargetOptions> targets;  // that the router wakes; their namespace is the router's own
   bool pod_deletion_cost = false;
+  std::vector<FoundReplica> peers;  // other routers before the same replicas
+  std::string peer_service;         // or the Service of all of them, this one too
 
   // Something is asked of Kubernetes' API server.
   bool wants_kubernetes() const {
-    return !targets.empty() || pod_deletion_cost ||
+    return !targets.empty() || pod_deletion_cost || !peer_service.empty() ||
            (metrics_api.port != 0 && metrics_api.requestheader_client_ca_file.empty());
   }
 };
@@ -49,7 +52,7 @@ struct ScalingOptions {
 struct RawScaling {
   double predict_seconds = 0;
   double sleep_after = 0;
-  std::vector<std::string> targets;
+  std::vector<std::string> targets, peers;
 };
 
 void add_scaling_flags(CLI::App& app, DemandBoardOptions& demand, ScalingOptions& scaling, RawScaling& raw);

@@ -6,6 +6,7 @@
 #include "router/io/explain.h"
 #include "router/io/exposition.h"
 #include "router/io/outgoing.h"
+#include "router/io/peers.h"
 #include "server/wire/error_body.h"
 #include "server/wire/json_out.h"
 
@@ -311,6 +312,11 @@ Routes make_routes(Dispatcher& dispatcher) {
     if (at != board.models().end()) return json(demand_json(at->first, at->second, board.cold_starts()));
     return error_response({ErrorCode::kNotFound,
                            "No replica ever served a model of that name, and no --model names it.", "model"});
+  });
+  own("/router/load", Access::kOperators, [&dispatcher](const HttpRequest&) {
+    RouterShare share{.router = dispatcher.name()};
+    for (const auto& [model, told] : dispatcher.demand_view().models()) share.models[model] = told.own;
+    return json(share_json(share));
   });
   own("/v1/models", Access::kUsers,
       [&dispatcher](const HttpRequest&) { return json(model_list(dispatcher)); });

@@ -50,7 +50,7 @@ class ScaleTarget final : public Errand {
     Activation::Seen sum;
     for (const auto& [model, told] : dispatcher_.demand_view().models()) {
       if (!options_.model.empty() && model != options_.model && !model.empty()) continue;
-      sum.in_flight += told.counts.requests;
+      sum.in_flight += told.load.in_flight;
       sum.demand += told.demand.replicas;
       sum.ready += told.load.ready;
       sum.loading += told.load.loading;

@@ -1,6 +1,7 @@
 """What the router tells a scaler: the demand of each model, in every way that it is told."""
 
 import concurrent.futures
+import contextlib
 import json
 import re
 import ssl
@@ -91,6 +92,55 @@ def test_demand_grows_with_the_load_and_not_with_what_is_there(program, slow_mod
             for each in running:
                 assert each.result().status_code == 200
         wait_until(lambda: demand_of(router, "slow")["demand_replicas"] == 0)
+
+
+def test_routers_before_the_same_replicas_tell_one_demand(program, slow_model):
+    keys = ["--api-key=users", "--admin-api-key=routers"]
+    ports = [free_port(), free_port()]
+    others = [f"--peer=http://127.0.0.1:{port}" for port in ports]  # each is told of itself as well
+    admin = {"Authorization": "Bearer routers"}
+
+    def told(port):
+        return httpx.get(f"http://127.0.0.1:{port}/autoscale/v1/models/slow", headers=admin).json()
+
+    with contextlib.ExitStack() as stack:
+        (replica,) = stack.enter_context(
+            replicas_of(program, 1, "--served-model-name=slow", simulate=slow_model)
+        )
+        routers = [
+            stack.enter_context(Keyed(program, [replica], *keys, *others, "--model=slow", port=port, ready=0))
+            for port in ports
+        ]
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(64))
+        wait_until(lambda: all(told(port)["ready"] == 1 for port in ports))
+        asked = [
+            pool.submit(
+                httpx.post,
+                routers[i % 3 == 0].url + "/v1/chat/completions",
+                json=chat("slow", 6000),  # they are all there until the end
+                headers={"Authorization": "Bearer users"},
+                timeout=PATIENCE_S,
+            )
+            for i in range(48)
+        ]
+        wait_until(lambda: [told(port)["inflight_requests"] for port in ports] == [48, 48])
+        wait_until(lambda: told(ports[0])["demand_replicas"] == told(ports[1])["demand_replicas"] > 4)
+        share = httpx.get(routers[0].url + "/router/load", headers=admin).json()
+        assert share["models"]["slow"]["in_flight"] == 32
+        assert httpx.get(routers[0].url + "/router/load").status_code == 401
+        # One leaves, and what it had goes with it.
+        routers[1].process.kill()
+        wait_until(lambda: told(ports[0])["inflight_requests"] <= 32)
+        routers[0].process.kill()
+        for each in asked:
+            each.exception(timeout=PATIENCE_S)
+
+
+class Keyed(Routing):
+    """/router is closed to those without a key."""
+
+    def wait_for_replicas(self, count):
+        pass
 
 
 def openssl(*words):
