@@ -25,6 +25,8 @@ nlohmann-json3-dev  nlohmann/json.hpp           JSON
 libcli11-dev        CLI/CLI.hpp                 command line
 libspdlog-dev       spdlog/spdlog.h             logs
 libssl-dev          openssl/ssl.h               TLS
+libgrpc++-dev       grpcpp/grpcpp.h             lets KEDA ask the router
+protobuf-compiler-grpc  grpc_cpp_plugin         lets KEDA ask the router
 libgtest-dev        gtest/gtest.h               unit tests
 libgmock-dev        gmock/gmock.h               unit tests
 libbenchmark-dev    benchmark/benchmark.h       benchmarks

@@ -33,6 +33,7 @@ DemandBoard::Model* DemandBoard::model_of(const std::string& name) {
 void DemandBoard::arrived(const std::string& name) {
   const auto at = models_.find(name);
   if (at == models_.end()) return;
+  if (const auto told = told_.find(name); told != told_.end() && told->second.demand.replicas == 0) next_ = 0;
   Model& model = at->second;
   const double together = std::min(model.knee.requests(options_.demand.slo_itl), 256.0);
   if (model.knee.is_known()) model.pending_work += model.mean_tokens * model.knee.step(together) / together;
@@ -145,6 +146,7 @@ void DemandBoard::make(const RouterCore& core, const std::map<std::string, Secon
         .backlog_seconds = counts.backlog,
         .kv_in_use = counts.kv_in_use,
         .offered = model.work.empty() ? 0 : sum / static_cast<double>(model.work.size()),
+        .cold_start = cold_starts_.p90(),
         .knee = knee,
         .ttft_p90 = model.ttft.quantile(0.9, now),
         .itl_p90 = model.itl.quantile(0.9, now),
@@ -201,8 +203,7 @@ std::string demand_json(const std::string& model, const ModelDemand& told, const
   out += '}';
   add("credit", told.demand.credit);
   add("held", told.demand.held);
-  // A replica that loads does so for somebody: who scales to zero must leave it alone.
-  add("active", told.load.in_flight > 0 || told.load.loading > 0);
+  add("active", is_active(told));
   add("inflight_requests", told.load.in_flight);
   add("queue_depth", told.load.queued);
   add("queue_oldest_age_seconds", told.oldest);

@@ -38,11 +38,17 @@ struct ModelDemand {
   bool forecast_acts = false;  // it is trusted: it may raise the demand
 };
 
+// A replica that loads does so for somebody: who scales to zero must leave it alone.
+inline bool is_active(const ModelDemand& told) {
+  return told.load.in_flight > 0 || told.load.loading > 0;
+}
+
 class DemandBoard {
  public:
   explicit DemandBoard(DemandBoardOptions options);
 
   // --- what happens ---
+  // Before the core hears of it. The first one after a rest makes it due: a scaler at zero waits for that.
   void arrived(const std::string& model);
   void first_token(const std::string& model, Seconds after, Seconds now);
   // An answer of so many tokens ended, `step` seconds apart, with `running` requests on its replica.

@@ -24,6 +24,7 @@ Dispatcher::Dispatcher(IoThread& io, const DispatcherOptions& options, AccessLog
     : io_(io), options_(options), access_log_(access_log), core_(options.core), demand_(options.demand) {
   std::random_device device;
   random_ = (uint64_t{device()} << 32) | device();
+  if (!options_.demand.models.empty()) last_model_ = options_.demand.models.front();
   name_ = fmt::format("{:016x}", random());
 }
 
@@ -217,6 +218,8 @@ std::string Dispatcher::name_of(ReplicaId id) const {
 
 void Dispatcher::joined(ReplicaLink& link) {
   joined_[link.id()] = &link;
+  if (const Replica* replica = core_.fleet().find(link.id()); !replica->spec.models.empty())
+    last_model_ = replica->spec.models.front();
   if (link.is_ours()) block_tokens_ = link.block_tokens();
 }
 
@@ -303,7 +306,7 @@ std::string Dispatcher::default_model() const {
   for (const auto& replica : core_.fleet().replicas()) {
     if (!replica->spec.models.empty()) return replica->spec.models.front();
   }
-  return options_.demand.models.empty() ? std::string() : options_.demand.models.front();
+  return last_model_;
 }
 
 std::string Dispatcher::waiting_words(const std::string& model) const {

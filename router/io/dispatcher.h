@@ -139,6 +139,7 @@ class Dispatcher final : public LinkOwner, public DiscoverySink {
   std::vector<Action> actions_;
   RequestId last_id_ = 0;
   uint32_t block_tokens_ = 16;
+  std::string last_model_;  // meant by who names none while no replica is there: else nobody would be woken
   uint64_t random_ = 0;
   std::string name_;
   std::unordered_set<ReplicaId> sick_;

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "router/io/keda_door.h"
 #include "router/io/metrics_api_door.h"
 #include "router/io/options.h"
 #include "router/io/peers.h"
@@ -79,9 +80,11 @@ std::unique_ptr<Errand> peers_of(const RouteOptions& options, IoThread& io, Kube
 }
 
 std::vector<std::unique_ptr<Errand>> errands_of(const RouteOptions& asked, IoThread& io, KubernetesApi* api,
-                                                Dispatcher& dispatcher, MetricsApiDoor* door) {
+                                                Dispatcher& dispatcher, MetricsApiDoor* door,
+                                                std::unique_ptr<Errand> keda) {
   const ScalingOptions& options = asked.scaling;
   std::vector<std::unique_ptr<Errand>> errands;
+  if (keda != nullptr) errands.push_back(std::move(keda));
   if (auto peers = peers_of(asked, io, api, dispatcher)) errands.push_back(std::move(peers));
   if (door != nullptr && options.metrics_api.requestheader_client_ca_file.empty()) {
     errands.push_back(watch_front_proxy(*api, [door](const FrontProxy& proxy) { door->let_in(proxy); }));
@@ -158,9 +161,15 @@ int route(RouteOptions options, const sigset_t& signals) {
     metrics_api = std::move(opened).value();
     log::info("the Kubernetes metrics APIs are at port {}", metrics_api->port());
   }
+  std::unique_ptr<Errand> keda;
+  if (options.scaling.keda.port != 0) {
+    auto opened = open_keda_door(options.scaling.keda, *dispatcher);
+    if (!opened.ok()) return complain(opened.error());
+    keda = std::move(opened).value();
+  }
   const Status started = on(io, [&] {
-    return dispatcher->start(sources_of(options, api.get()),
-                             errands_of(options, io, api.get(), *dispatcher, metrics_api.get()));
+    return dispatcher->start(sources_of(options, api.get()), errands_of(options, io, api.get(), *dispatcher,
+                                                                        metrics_api.get(), std::move(keda)));
   });
   int code = 0;
   if (started.ok()) {

@@ -60,6 +60,13 @@ void add_scaling_flags(CLI::App& app, DemandBoardOptions& demand, ScalingOptions
   app.add_option("--metrics-api-namespace", api.space,
                  "The one namespace that is answered for. Default: any.")
       ->group(kGroup);
+  app.add_option("--keda-port", scaling.keda.port,
+                 "Port of KEDA's external-push scaler (gRPC, without TLS); 0: none.")
+      ->check(CLI::Range(0, 65535))
+      ->group(kGroup);
+  app.add_option("--keda-host", scaling.keda.host, "Address to listen on for it.")
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_option(
          "--scale-target", raw.targets,
          "[MODEL=]deployments/NAME: the workload that is given one replica when somebody waits and it "

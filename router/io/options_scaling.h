@@ -27,8 +27,15 @@ struct MetricsApiOptions {
   std::string space;  // the namespace that is answered for; empty: any
 };
 
+// KEDA's external-push scaler: gRPC without TLS, for the cluster's own network. It tells nothing but demand.
+struct KedaOptions {
+  int port = 0;  // 0: not served
+  std::string host = "0.0.0.0";
+};
+
 struct ScalingOptions {
   MetricsApiOptions metrics_api;
+  KedaOptions keda;
   std::vector<ScaleTargetOptions> targets;  // that the router wakes; their namespace is the router's own
   bool pod_deletion_cost = false;
   std::vector<FoundReplica> peers;  // other routers before the same replicas

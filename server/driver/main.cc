@@ -25,10 +25,12 @@ struct Verb {
 constexpr Verb kKnown[] = {
     {"serve", "serve a model through the OpenAI API"},
     {"route", "spread requests over many servers"},
+    {"up", "serve on this machine by as many replicas as the load asks for"},
     {"bench", "measure a server under load"},
     {"bench-engine", "measure the engine without HTTP"},
     {"bench-kernels", "measure each operation of the device"},
     {"bench-router-sim", "compare routing policies in virtual time"},
+    {"bench-autoscale", "compare autoscaling signals in virtual time"},
     {"deploy", "run servers on Kubernetes"},
 };
 

@@ -16,10 +16,20 @@ double over(double seen, double target) {
   return target > 0 ? seen / target : 0;
 }
 
+// So many have computed what waits, and what arrives meanwhile, within the budget; or, since one that is
+// asked for now comes only after a cold start, by then.
+double backlog_of(const DemandOptions& options, const Load& load) {
+  const double budget = std::max(options.ttft_target, 1e-3);
+  if (load.cold_start <= 0 || load.offered <= 0) return load.backlog_seconds / budget;
+  return std::min(load.offered + load.backlog_seconds / (budget + load.cold_start),
+                  load.backlog_seconds / budget);
+}
+
 }  // namespace
 
 const char* name_of(DemandTerm term) {
-  constexpr const char* kNames[kDemandTerms] = {"none", "concurrency", "backlog", "kv", "slo", "forecast"};
+  constexpr const char* kNames[kDemandTerms] = {"none", "arrivals", "concurrency", "backlog",
+                                                "kv",   "slo",      "forecast"};
   return kNames[static_cast<size_t>(term)];
 }
 
@@ -29,6 +39,7 @@ Load& Load::operator+=(const Load& other) {
   uncomputed += other.uncomputed;
   backlog_seconds += other.backlog_seconds;
   offered += other.offered;
+  cold_start = std::max(cold_start, other.cold_start);
   ttft_p90 = std::max(ttft_p90, other.ttft_p90);
   itl_p90 = std::max(itl_p90, other.itl_p90);
   // The replicas are the same: each router sees all of them, and their own word on KV.
@@ -48,8 +59,8 @@ Demand demand_of(const DemandOptions& options, const Load& load, double forecast
     demand.reason = term;
   };
   set(DemandTerm::kConcurrency, load.in_flight / std::max(load.knee, 1.0));
-  set(DemandTerm::kBacklog,
-      std::min(load.backlog_seconds / std::max(options.ttft_target, 1e-3), load.uncomputed));
+  set(DemandTerm::kArrivals, load.offered / options.busy_full);
+  set(DemandTerm::kBacklog, std::min(backlog_of(options, load), load.uncomputed));
   set(DemandTerm::kKv, load.kv_in_use / options.kv_full);
   const double late = std::max(over(load.ttft_p90, options.slo_ttft), over(load.itl_p90, options.slo_itl));
   if (late > 1 && load.in_flight > 0) set(DemandTerm::kSlo, load.ready * std::min(late, 2.0));

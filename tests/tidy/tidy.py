@@ -24,6 +24,7 @@ FLOORS = {
     "engine": ["base", "kernels", "models"],
     "server": ["base", "kernels", "models", "engine"],
     "router": ["base", "server/net", "server/wire", "server/scaling"],
+    "deploy": ["base", "server/net", "server/wire", "server/scaling", "router/io"],
 }
 EVERYWHERE = ["tests", "bench"]
 
@@ -65,6 +66,7 @@ DOORS = [
      "nlohmann JSON"),
     (r"prometheus/", ["server/metrics", "router/metrics", "tests/"], "prometheus-cpp"),
     (r"(server/text/)?text_ffi\.h", ["server/text/", "tests/server/text/"], "the Rust crate"),
+    (r"(grpc|google/protobuf)", ["router/keda/"], "gRPC"),
     (r"spdlog/", ["base/log."], "spdlog"),
     (r"CLI/", ["server/options", "router/io/options", "bench/", "deploy/"], "CLI11"),
     (r"cuda|cublas|nccl|nvtx", ["kernels/cuda/"], "CUDA"),

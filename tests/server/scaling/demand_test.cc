@@ -25,6 +25,9 @@ TEST(Demand, each_term_can_bind) {
       demand_of({.ttft_target = 2}, {.in_flight = 20, .uncomputed = 20, .backlog_seconds = 9, .knee = 100});
   EXPECT_EQ(backlog.replicas, 5);
   EXPECT_EQ(backlog.reason, DemandTerm::kBacklog);
+  const Demand arrivals = demand_of({}, {.in_flight = 2, .offered = 2.5, .knee = 100});
+  EXPECT_EQ(arrivals.replicas, 4);  // each busy for four fifths of its time
+  EXPECT_EQ(arrivals.reason, DemandTerm::kArrivals);
   const Demand kv = demand_of({}, {.in_flight = 4, .kv_in_use = 2.5, .knee = 100});
   EXPECT_EQ(kv.replicas, 4);
   EXPECT_EQ(kv.reason, DemandTerm::kKv);
@@ -42,6 +45,20 @@ TEST(Demand, one_long_prompt_is_not_computed_by_two) {
   EXPECT_EQ(demand_of({}, load).replicas, 1);
 }
 
+TEST(Demand, a_backlog_that_is_gone_before_a_new_replica_comes_asks_for_none) {
+  // Ten compute these 100 s in 20 s, and what arrives as well; an eleventh would come after 90 s.
+  Load load{
+      .in_flight = 200, .uncomputed = 100, .backlog_seconds = 100, .offered = 5, .knee = 100, .ready = 10};
+  EXPECT_EQ(demand_of({.ttft_target = 2}, load).replicas, 50);  // as if it came at once
+  load.cold_start = 90;
+  EXPECT_EQ(demand_of({.ttft_target = 2}, load).raw, 6.25);  // what arrives binds
+  load.backlog_seconds = 920;
+  EXPECT_EQ(demand_of({.ttft_target = 2}, load).raw, 15);
+  EXPECT_EQ(demand_of({.ttft_target = 2}, load).reason, DemandTerm::kBacklog);
+  load.backlog_seconds = 0;
+  EXPECT_EQ(demand_of({.ttft_target = 2}, load).terms[static_cast<size_t>(DemandTerm::kBacklog)], 0);
+}
+
 TEST(Demand, the_slo_term_at_most_doubles_what_is_ready) {
   const Load load{.in_flight = 4, .knee = 100, .ttft_p90 = 50, .ready = 3, .loading = 3};
   EXPECT_EQ(demand_of({.slo_ttft = 1}, load).replicas, 6);
@@ -55,10 +72,10 @@ TEST(Demand, falls_only_when_fewer_have_room_to_spare) {
   };
   EXPECT_EQ(at(19, 3).replicas, 3);  // two would be filled to 0.95
   EXPECT_TRUE(at(19, 3).held);
-  EXPECT_EQ(at(16, 3).replicas, 2);
+  EXPECT_EQ(at(18, 3).replicas, 2);
   EXPECT_FALSE(at(16, 3).held);
-  EXPECT_EQ(at(9, 2).replicas, 2);
-  EXPECT_EQ(at(8, 2).replicas, 1);
+  EXPECT_EQ(at(9.5, 2).replicas, 2);
+  EXPECT_EQ(at(9, 2).replicas, 1);
   EXPECT_EQ(at(30, 8).replicas, 4);  // as far as the load allows, at once
   EXPECT_EQ(at(0, 8).replicas, 0);
   EXPECT_EQ(at(31, 3).replicas, 4);
