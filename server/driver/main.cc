@@ -26,6 +26,7 @@ constexpr Verb kKnown[] = {
     {"serve", "serve a model through the OpenAI API"},
     {"route", "spread requests over many servers"},
     {"bench", "measure a server under load"},
+    {"bench-serve", "load a server and tell how it fares"},
     {"bench-router-sim", "compare routing policies in virtual time"},
     {"deploy", "run servers on Kubernetes"},
 };
