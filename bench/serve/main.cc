@@ -53,6 +53,13 @@ std::string date_now() {
   return text;
 }
 
+// 20261121-180000 for people.
+std::string readable(const std::string& date) {
+  if (date.size() != 15) return date;
+  return date.substr(0, 4) + "-" + date.substr(4, 2) + "-" + date.substr(6, 2) + " " + date.substr(9, 2) +
+         ":" + date.substr(11, 2);
+}
+
 Status write_file(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);
   file << text;
@@ -101,6 +108,19 @@ void measure_text(const Target& target, Workload& workload) {
   const auto ids = ask_tokens(target, {.text = sample});
   if (ids.ok() && !ids->empty())
     workload.set_bytes_per_token(static_cast<double>(sample.size()) / static_cast<double>(ids->size()));
+}
+
+std::vector<std::string> findings_of(const Experiment& experiment) {
+  char text[160];
+  if (experiment.found_rate)
+    std::snprintf(text, sizeof text, "The bounds are kept up to %.4g requests per second.",
+                  *experiment.found_rate);
+  else if (experiment.failed_rate)
+    std::snprintf(text, sizeof text, "The bounds are not kept even at %.4g requests per second.",
+                  *experiment.failed_rate);
+  else
+    return {};
+  return {text};
 }
 
 Result<int> run(int argc, char** argv) {
@@ -152,6 +172,7 @@ Result<int> run(int argc, char** argv) {
   std::fputs(table_of(experiment, plan, setting).c_str(), stdout);
   std::fflush(stdout);
 
+  const std::string json = json_of(experiment, flags, plan, setting);
   if (flags.save_result || flags.save_detailed || !flags.result_filename.empty()) {
     std::string name = flags.result_filename;
     if (name.empty()) {
@@ -159,11 +180,20 @@ Result<int> run(int argc, char** argv) {
       if (!flags.label.empty()) name.insert(0, flags.label + "-");
     }
     const std::string folder = flags.result_dir.empty() ? "" : flags.result_dir + "/";
-    SLUICE_TRY(write_file(folder + name, json_of(experiment, flags, plan, setting)));
+    SLUICE_TRY(write_file(folder + name, json));
   }
   if (!flags.requests_csv.empty()) SLUICE_TRY(write_file(flags.requests_csv, csv_of(experiment, workload)));
-  if (!flags.report.empty())
-    SLUICE_TRY(write_file(flags.report, html_report(experiment, flags, plan, setting)));
+  if (!flags.report.empty() && !experiment.points.empty()) {
+    // From what the file says: whoever draws it later sees the same.
+    SLUICE_ASSIGN(const auto figures, parse_result_file(json, "the result"));
+    const ReportFrame frame{
+        .title = (flags.label.empty() ? "" : flags.label + ": ") + setting.model + " under load",
+        .subtitle =
+            setting.dataset + " on " + setting.base_url + setting.endpoint + ", " + readable(setting.date),
+        .command = "sluice bench serve" + setting.command.substr(setting.command.find(' ')),
+        .findings = findings_of(experiment)};
+    SLUICE_TRY(write_file(flags.report, html_report(frame, figures)));
+  }
   if (experiment.was_interrupted) return 130;
   size_t completed = 0;
   for (const Point& point : experiment.points) completed += point.summary.completed;

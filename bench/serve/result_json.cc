@@ -118,7 +118,9 @@ Json point_of(const Point& point, const Flags& flags, const Plan& plan, const Se
   more["client_busy"] = number(got.client_busy);
   more["machine_busy"] = number(got.machine_busy);
   more["clock_tick_lateness_p99_ms"] = number(got.stall_ms);
-  more["remarks"] = got.remarks;
+  more["remarks"] = Json::array();
+  for (const Remark& remark : got.remarks)
+    more["remarks"].push_back({{"kind", remark.kind}, {"text", remark.text}});
   more["seeds"] = point.runs.size();
   more["standard_errors"] = Json::object();
   for (const auto& [name, error] : got.standard_errors) more["standard_errors"][name] = number(error);

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstdarg>
 
+#include "bench/serve/remarks.h"
 #include "bench/serve/result_text.h"
 
 namespace sluice::bench {
@@ -94,7 +95,7 @@ void put_point(std::string& out, const Point& point, const Plan& plan) {
   put(out, "\n  %-22s %zu requests in flight, %s output tok/s\n", "peaks", got.peak_in_flight,
       figure(got.peak_output_per_s).c_str());
   put_latencies(out, got, plan);
-  for (const std::string& remark : got.remarks) put(out, "\n  ! %s", remark.c_str());
+  for (const Remark& remark : got.remarks) put(out, "\n  ! %s", remark.text.c_str());
   if (!got.remarks.empty()) out += '\n';
 }
 
@@ -113,10 +114,9 @@ void put_sweep(std::string& out, const std::vector<Point>& points, const Plan& p
           100 * static_cast<double>(got.good) / std::max<double>(1, static_cast<double>(got.requests)));
     out += '\n';
   }
-  for (const Point& point : points) {
-    for (const std::string& remark : point.summary.remarks)
-      put(out, "  ! %s: %s\n", point.label.c_str(), remark.c_str());
-  }
+  std::vector<std::pair<std::string, std::vector<Remark>>> remarks;
+  for (const Point& point : points) remarks.emplace_back(point.label, point.summary.remarks);
+  for (const std::string& remark : grouped(remarks)) put(out, "  ! %s\n", remark.c_str());
 }
 
 }  // namespace

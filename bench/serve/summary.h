@@ -41,6 +41,11 @@ struct TimelinePoint {
   double ttft_p50_ms = kNever, ttft_p99_ms = kNever;  // of requests due in the stretch
 };
 
+// A doubt about a run, in a whole sentence; of one kind there is one in a run.
+struct Remark {
+  std::string kind, text;
+};
+
 struct Summary {
   size_t requests = 0, completed = 0, failed = 0, cancelled = 0, cut = 0, warmups = 0, good = 0;
   std::map<std::string, size_t> errors;     // by kind; http ones by status: "http_429"
@@ -56,7 +61,7 @@ struct Summary {
   double client_busy = 0, machine_busy = kNever, stall_ms = 0;
   bool was_interrupted = false;
   std::vector<TimelinePoint> timeline;  // of the first run
-  std::vector<std::string> remarks;     // whole sentences: why the figures may mean little
+  std::vector<Remark> remarks;          // why the figures may mean little
   // Of each figure that is compared: its standard error, from the runs where there are three, else from the
   // run's own twenty stretches; and the mean of the runs' values. Names as in the JSON.
   std::map<std::string, double> standard_errors;

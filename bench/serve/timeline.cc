@@ -8,8 +8,8 @@
 namespace sluice::bench {
 namespace {
 
-constexpr size_t kPoints = 120;
-constexpr double kLeastStretch = 0.05;
+constexpr size_t kPoints = 60;
+constexpr double kLeastStretch = 0.25;
 constexpr size_t kMaxSeconds = 1'000'000;
 
 // When each token came, as the gaps tell.

@@ -15,7 +15,7 @@ struct Peaks {
 };
 Peaks find_peaks(const std::vector<RequestRecord>& records);
 
-// Some hundred stretches of equal length from the start to `duration_s`.
+// Up to sixty stretches of equal length from the start to `duration_s`.
 std::vector<TimelinePoint> make_timeline(const std::vector<RequestRecord>& records, double duration_s);
 
 }  // namespace sluice::bench
