@@ -224,12 +224,13 @@ class Page {
         }
         lines.push_back(std::move(line));
       }
-      drawn.push_back(svg_plot({.title = title,
-                                .x_label = "ms, logarithmic",
-                                .y_label = "% of requests within",
-                                .is_log_x = true,
-                                .y_is_percent = true},
-                               lines));
+      drawn.push_back(
+          svg_plot({.title = title,
+                    .x_label = "ms, logarithmic",
+                    .y_label = name == std::string_view("itl") ? "% of gaps within" : "% of requests within",
+                    .is_log_x = true,
+                    .y_is_percent = true},
+                   lines));
     }
     plots("Distributions", drawn);
   }

@@ -22,7 +22,7 @@ double number_of(const Json& object, const char* name, double otherwise = kNever
 
 RunFigures run_of(const Json& json) {
   RunFigures run;
-  run.label = text_of(json, "point");
+  run.label = run.point = text_of(json, "point");
   if (const std::string own = text_of(json, "label"); !own.empty())
     run.label = own + (run.label.empty() ? "" : ", " + run.label);
   run.model = text_of(json, "model_id");

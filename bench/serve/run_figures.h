@@ -11,7 +11,8 @@
 namespace sluice::bench {
 
 struct RunFigures {
-  std::string label;  // its own, or the point's
+  std::string label;  // its own, and the point's
+  std::string point;  // what was varied: "8 req/s"
   std::string model, server, dataset, date;
   double rate_rps = kUnlimited;
   double concurrency = 0;  // 0: without a bound

@@ -101,6 +101,28 @@ std::vector<const RequestRecord*> counted(const RunResult& run) {
   return records;
 }
 
+// What chance does to a percentile of n independent samples: half the way between those a standard deviation
+// of its rank below and above.
+double rank_error(const Distribution& of, double percentile) {
+  if (of.count() < 2) return kNever;
+  const double p = percentile / 100;
+  const double reach = 100 * std::sqrt(p * (1 - p) / static_cast<double>(of.count()));
+  return (of.percentile(percentile + reach) - of.percentile(percentile - reach)) / 2;
+}
+
+// A stretch or a single run has too few samples to tell how far a tail wanders; the ranks do.
+void widen_tails(Summary& out, const std::vector<double>& percentiles) {
+  const std::pair<const char*, const Distribution*> metrics[] = {
+      {"_ttft_ms", &out.ttft}, {"_tpot_ms", &out.tpot}, {"_itl_ms", &out.itl}, {"_e2el_ms", &out.e2el}};
+  for (const auto& [end, distribution] : metrics) {
+    for (const double p : percentiles) {
+      const auto known = out.standard_errors.find(percentile_name(p) + end);
+      if (known != out.standard_errors.end())
+        known->second = std::fmax(known->second, rank_error(*distribution, p));
+    }
+  }
+}
+
 // Of each figure its values in the runs, or in one run's stretches.
 void add_errors(Summary& out, const std::vector<RunResult>& runs, const SummaryOptions& options) {
   std::map<std::string, std::vector<double>> values;
@@ -130,6 +152,7 @@ void add_errors(Summary& out, const std::vector<RunResult>& runs, const SummaryO
   for (const auto& [name, each] : values) {
     if (const double error = standard_error(each); !std::isnan(error)) out.standard_errors[name] = error;
   }
+  widen_tails(out, options.percentiles);
   if (runs.size() < 2) return;
   values.clear();
   for (const RunResult& run : runs)

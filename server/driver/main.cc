@@ -27,6 +27,7 @@ constexpr Verb kKnown[] = {
     {"route", "spread requests over many servers"},
     {"bench", "measure a server under load"},
     {"bench-serve", "load a server and tell how it fares"},
+    {"bench-compare", "tell what changed between two runs of bench serve"},
     {"bench-router-sim", "compare routing policies in virtual time"},
     {"deploy", "run servers on Kubernetes"},
 };
