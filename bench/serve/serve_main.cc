@@ -195,9 +195,10 @@ Result<int> run(int argc, char** argv) {
     SLUICE_TRY(write_file(flags.report, html_report(frame, figures)));
   }
   if (experiment.was_interrupted) return 130;
-  size_t completed = 0;
-  for (const Point& point : experiment.points) completed += point.summary.completed;
-  return completed > 0 ? 0 : 1;
+  size_t as_planned = 0;
+  for (const Point& point : experiment.points)
+    as_planned += point.summary.completed + point.summary.cancelled;
+  return as_planned > 0 ? 0 : 1;
 }
 
 }  // namespace

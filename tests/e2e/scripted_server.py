@@ -31,11 +31,9 @@ class ScriptedServer:
         self.ttft_s, self.gap_s, self.script = ttft_s, gap_s, list(script)
         self.answers = []
         self.trials = 0
-        self.loop = asyncio.new_event_loop()
-        self.turn = asyncio.Lock() if one_at_a_time else None
-        self.tasks = set()
+        self.one_at_a_time = one_at_a_time
         self.started = threading.Event()
-        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.live()), daemon=True)
 
     def __enter__(self):
         self.thread.start()
@@ -43,34 +41,30 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *exception):
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self.over.set)
         self.thread.join(30)
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def run(self):
-        asyncio.set_event_loop(self.loop)
-        server = self.loop.run_until_complete(asyncio.start_server(self.connection, "127.0.0.1", 0))
+    async def live(self):
+        self.loop = asyncio.get_running_loop()
+        self.over = asyncio.Event()
+        self.turn = asyncio.Lock() if self.one_at_a_time else None
+        server = await asyncio.start_server(self.connection, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self.started.set()
-        self.loop.run_forever()
-        server.close()
-        for task in self.tasks:
-            task.cancel()
-        self.loop.run_until_complete(asyncio.gather(*self.tasks, return_exceptions=True))
+        await self.over.wait()
+        server.close()  # connections end with the loop, which cancels what runs on it
 
     async def connection(self, reader, writer):
-        task = asyncio.current_task()
-        self.tasks.add(task)
         try:
             while await self.exchange(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self.tasks.discard(task)
             writer.close()
 
     async def exchange(self, reader, writer):
@@ -119,7 +113,7 @@ class ScriptedServer:
             text = f"data: {data}\n\n".encode()
             writer.write(f"{len(text):x}\r\n".encode() + text + b"\r\n")
 
-        due = answer.received + self.ttft_s
+        due = (self.loop.time() if self.one_at_a_time else answer.received) + self.ttft_s
         for i in range(tokens):
             await asyncio.sleep(max(0.0, due - self.loop.time()))
             if what == "garbage" and i == 1:

@@ -26,7 +26,7 @@ def compare(program):
 
 @pytest.fixture(scope="module")
 def simulated(program):
-    with Serving(program, "--simulate", "instant") as serving:
+    with Serving(program, "--simulate=instant") as serving:
         yield serving
 
 
@@ -264,18 +264,16 @@ def test_sessions_tell_what_was_said(bench, tmp_path, simulated):
 
 
 def test_cancels_leave_the_server_idle(bench, tmp_path, program):
-    with Serving(program, "--simulate", "smg") as server:
+    with Serving(program, "--simulate=smg") as server:
         run = Bench(
             bench,
             tmp_path,
             *("--url", server.url, "--num-prompts", 12, "--max-concurrency", 6, "--random-input-len", 30),
-            *("--random-output-len", 2000, "--ignore-eos", "--extra-body", '{"max_tokens": 2000}'),
-            *("--cancel-share", 1, "--duration", 30, "--request-timeout", 60, "--random-range-ratio", 0.9),
-            expect=1,  # a run in which everybody left has completed nothing
+            *("--random-output-len", 150, "--ignore-eos", "--cancel-share", 1, "--random-range-ratio", 0.9),
         )
         assert run.json["sluice"]["cancelled"] == 12 and run.json["failed"] == 0
         for row in run.rows:
-            assert row["outcome"] == "cancelled" and 1 <= int(row["events"]) <= 3800
+            assert row["outcome"] == "cancelled" and 1 <= int(row["events"]) <= 285
         server.wait_until_idle()
 
 
@@ -359,18 +357,9 @@ def test_the_highest_rate_that_keeps_a_bound(bench, tmp_path):
         run = Bench(
             bench,
             tmp_path,
-            *(
-                "--url",
-                server.url,
-                "--find-rate",
-                "--goodput",
-                "ttft:500",
-                "--request-rate",
-                20,
-                "--find-seconds",
-                3,
-            ),
-            *("--find-tolerance", 0.5, "--random-output-len", 1, "--arrival", "constant"),
+            *("--url", server.url, "--find-rate", "--goodput", "ttft:500", "--request-rate", 20),
+            *("--find-seconds", 3, "--find-tolerance", 0.5, "--random-output-len", 1),
+            *("--arrival", "constant"),
         )
     # Above 58 a second the queue of three seconds is longer than the bound, whatever the machine.
     assert run.json["found_rate"] is None or run.json["found_rate"] < 65
