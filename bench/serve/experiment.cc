@@ -120,9 +120,15 @@ class Course {
       point.sessions = settings.plan.session_count;
       std::string what = point.label;
       if (repeats > 1) what += ", seed " + std::to_string(repeat + 1) + " of " + std::to_string(repeats);
-      spectator_.on_begin(what, point.sessions);
+      spectator_.on_begin(what, plan_.ends_by_time ? 0 : point.sessions);
       point.runs.push_back(run_load(target_, workload_.with_seed(seed), bodies_, settings, interrupted_,
                                     spectator_.on_progress));
+    }
+    if (!is_open_loop) {  // by time, perhaps: as many as there were
+      point.sessions = 0;
+      for (const RunResult& run : point.runs)
+        point.sessions += static_cast<uint64_t>(std::ranges::count(run.records, 0u, &RequestRecord::turn));
+      point.sessions /= std::max<size_t>(1, point.runs.size());
     }
     if (point.runs.empty()) point.runs.emplace_back();
     point.summary = summarize(point.runs, summary_options(is_open_loop));

@@ -221,6 +221,7 @@ Result<Plan> make_plan(const Flags& flags, const Workload& workload) {
   const bool is_all_at_once = !has_rate && plan.curve.empty() && plan.concurrencies[0] == 0;
   if (load.num_prompts == 0 && (plan.replays_trace || (ends_by_time && !is_all_at_once)))
     sessions = kMaxPlanned;
+  plan.ends_by_time = sessions == kMaxPlanned && !plan.replays_trace;
   plan.session_count = std::min<uint64_t>(static_cast<uint64_t>(sessions), workload.size());
   return plan;
 }

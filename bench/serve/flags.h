@@ -74,6 +74,7 @@ struct Plan {
   uint64_t session_count = 0;
   double duration_s = 1e18;
   bool replays_trace = false;
+  bool ends_by_time = false;  // the number of sessions is only a bound
 };
 
 // CLI11's own words and exit code where it ends there (--help, an unknown flag): then `exit_code` is set.

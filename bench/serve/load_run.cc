@@ -10,6 +10,7 @@
 namespace sluice::bench {
 namespace {
 
+constexpr uint64_t kMostAhead = 20'000;
 constexpr std::chrono::milliseconds kLook{100};
 constexpr std::chrono::milliseconds kRunUp{20};  // all lanes are ready before the first request is due
 
@@ -19,7 +20,9 @@ std::vector<std::shared_ptr<const std::string>> prepare(const Workload& workload
   std::vector<std::shared_ptr<const std::string>> made;
   size_t bytes = 0;
   const LoadPlan& plan = settings.plan;
-  const uint64_t count = plan.times_s.empty() ? plan.session_count : plan.times_s.size();
+  // A closed loop that ends by time has no number.
+  const uint64_t count =
+      plan.times_s.empty() ? std::min(plan.session_count, kMostAhead) : plan.times_s.size();
   for (uint64_t i = 0; i < count && bytes < settings.prepare_bytes && !interrupted.load(); ++i) {
     made.push_back(std::make_shared<const std::string>(bodies.body(workload.session(i), 0, {})));
     bytes += made.back()->capacity() + 64;
@@ -39,8 +42,8 @@ RunResult run_load(const Target& target, const Workload& workload, const BodyMak
   size_t done = 0;
   size_t lane_count = std::max<size_t>(1, settings.lane_count);
   if (settings.plan.max_concurrency > 0) lane_count = std::min(lane_count, settings.plan.max_concurrency);
+  IoThreads threads(static_cast<int>(lane_count));  // outlives the lanes, whose timers are its loops'
   std::vector<std::unique_ptr<Lane>> lanes;
-  IoThreads threads(static_cast<int>(lane_count));
   const Lane::Shared shared{
       target, workload, bodies, settings.plan, progress, next_session, prepared, [&](size_t) {
         std::lock_guard lock(mutex);
