@@ -4,7 +4,7 @@
 #include <charconv>
 
 #include "base/check.h"
-#include "router/io/json_walk.h"
+#include "server/wire/json_walk.h"
 
 namespace sluice::router {
 namespace {

@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "base/log.h"
-#include "router/io/json_walk.h"
+#include "server/wire/json_walk.h"
 
 namespace sluice::router {
 namespace {

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "base/hash.h"
-#include "router/io/json_walk.h"
+#include "server/wire/json_walk.h"
 
 namespace sluice::router {
 namespace {

@@ -16,6 +16,7 @@
 #include "router/io/journey.h"
 #include "router/io/sse_events.h"
 #include "server/net/exchange.h"
+#include "server/net/sse_cut.h"
 #include "server/net/upstream.h"
 
 namespace sluice::router {

@@ -6,8 +6,8 @@
 
 #include "base/block_hash.h"
 #include "base/log.h"
-#include "router/io/json_walk.h"
 #include "server/wire/json_text.h"
+#include "server/wire/json_walk.h"
 
 namespace sluice::router {
 namespace {

@@ -9,15 +9,6 @@ namespace {
 constexpr std::string_view kTokenIds = ",\"token_ids\":[";
 constexpr std::string_view kPromptIds = ",\"prompt_token_ids\":[";
 
-// Behind the last empty line; 0 when there is none.
-size_t end_of_events(std::string_view text) {
-  for (size_t at = text.size(); at >= 2; --at) {
-    if (text[at - 1] != '\n') continue;
-    if (text[at - 2] == '\n' || (at >= 3 && text[at - 2] == '\r' && text[at - 3] == '\n')) return at;
-  }
-  return 0;
-}
-
 size_t end_of_first_event(std::string_view text) {
   for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
     if (at + 1 < text.size() && text[at + 1] == '\n') return at + 2;
@@ -27,21 +18,6 @@ size_t end_of_first_event(std::string_view text) {
 }
 
 }  // namespace
-
-std::string_view SseCut::take(std::string_view bytes) {
-  if (kept_.empty() && bytes.ends_with("\n\n")) return bytes;
-  // An empty line that the two share ends with a byte of the new ones.
-  const size_t before = kept_.size();
-  kept_.append(bytes);
-  const size_t from = before < 2 ? 0 : before - 2;
-  size_t end = end_of_events(std::string_view(kept_).substr(from));
-  if (end > 0) end += from;
-  if (end == 0 && kept_.size() > kMaxEventBytes) end = kept_.size();
-  if (end == 0) return {};
-  whole_.assign(kept_, 0, end);
-  kept_.erase(0, end);
-  return whole_;
-}
 
 bool ToldTokens::pass(std::string_view events, std::string& out) {
   while (!events.empty()) {

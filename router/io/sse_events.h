@@ -9,23 +9,6 @@
 
 namespace sluice::router {
 
-// Lets whole events pass and keeps what is behind the last one, so that a stream which breaks off can be
-// ended between two events.
-class SseCut {
- public:
-  static constexpr size_t kMaxEventBytes = size_t{1} << 20;  // what is longer passes as it comes
-
-  // The whole events among what was kept and `bytes`; valid until the next call.
-  std::string_view take(std::string_view bytes);
-  // What is left at the stream's end: an event without its empty line, usually nothing.
-  std::string_view rest() const { return kept_; }
-  void clear() { kept_.clear(); }
-
- private:
-  std::string kept_;
-  std::string whole_;
-};
-
 // What a stream that may have to go on elsewhere has told so far: the ids of its tokens, taken out of its
 // events (`token_ids`, docs/api.md of the server) where the client did not ask for them.
 class ToldTokens {

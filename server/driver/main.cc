@@ -27,6 +27,8 @@ constexpr Verb kKnown[] = {
     {"route", "spread requests over many servers"},
     {"up", "serve on this machine by as many replicas as the load asks for"},
     {"bench", "measure a server under load"},
+    {"bench-serve", "load a server and tell how it fares"},
+    {"bench-compare", "tell what changed between two runs of bench serve"},
     {"bench-engine", "measure the engine without HTTP"},
     {"bench-kernels", "measure each operation of the device"},
     {"bench-router-sim", "compare routing policies in virtual time"},

@@ -64,14 +64,16 @@ class OneExchange final : public UpstreamSink {
       upstream.proxy = UpstreamProxy{std::move(url), std::move(credentials)};
     }
     if (is_secure) {
-      SLUICE_ASSIGN(upstream.tls, TlsTrust::load({.authorities = {"Certificates in", options_.ca_file}}));
+      SLUICE_ASSIGN(upstream.tls, TlsTrust::load({.authorities = {"Certificates in", options_.ca_file},
+                                                  .checks_server = options_.checks_server}));
     }
     SLUICE_ASSIGN(std::string head, head_of(upstream.proxy));
+    const auto body = request_.body.empty() ? nullptr : std::make_shared<const std::string>(request_.body);
     IoThread io(0);
     std::optional<Upstream> there;
     io.post([&] {
       there.emplace(io, request_.url, std::move(upstream));
-      call_ = there->send({std::move(head), nullptr}, *this);
+      call_ = there->send({std::move(head), body}, *this);
       watch(io);
     });
     Status outcome = outcome_.get_future().get();
@@ -103,6 +105,7 @@ class OneExchange final : public UpstreamSink {
     add("User-Agent", options_.user_agent);
     add("Accept-Encoding", "identity");
     add("Connection", "close");
+    if (!request_.body.empty()) add("Content-Length", std::to_string(request_.body.size()));
     if (whole_url && !proxy->credentials.empty()) add("Proxy-Authorization", proxy->credentials);
     for (const auto& [name, value] : request_.headers) {
       if (value.find_first_of("\r\n") != std::string::npos ||

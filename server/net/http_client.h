@@ -18,6 +18,7 @@ struct HttpClientOptions {
   std::string http_proxy, https_proxy;  // URLs; empty: none
   std::string no_proxy;                 // host suffixes, comma-separated; "*": never use a proxy
   std::string ca_file;                  // trusted in place of the system's certificates; empty: those
+  bool checks_server = true;            // false: whoever answers an https URL is believed
   std::string user_agent = "sluice";
   std::chrono::milliseconds connect_timeout{15000};
   std::chrono::milliseconds stall_timeout{30000};  // without a byte from the server
@@ -33,6 +34,7 @@ struct ClientRequest {
   std::string method = "GET";
   Url url;
   std::map<std::string, std::string> headers;
+  std::string body;                            // of a POST: sent with its length
   int64_t max_body_bytes = int64_t{64} << 20;  // of a body that is kept
   // When set, sees the answer before the first byte of its body; an error ends the exchange.
   std::function<Status(const ClientResponse& head)> on_head;

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "router/io/outgoing.h"
 #include "router/io/sse_events.h"
+#include "server/net/sse_cut.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   using namespace sluice::router;
@@ -20,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     SLUICE_CHECK(again->model == "m");
   }
   ToldTokens tokens(true);
-  SseCut cut;
+  sluice::SseCut cut;
   std::string out;
   tokens.pass(cut.take(body), out);
   return 0;

@@ -2,38 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
-
 namespace sluice::router {
 namespace {
-
-TEST(SseCut, passes_whole_events_however_they_are_cut) {
-  const std::string stream = "data: a\n\ndata: b\n: c\n\n\nevent: d\r\ndata: e\r\n\r\ndata: f\n\n";
-  std::mt19937 random(1);
-  for (int turn = 0; turn < 500; ++turn) {
-    SseCut cut;
-    std::string passed;
-    for (size_t at = 0; at < stream.size();) {
-      const size_t size = std::min<size_t>(1 + random() % 9, stream.size() - at);
-      const std::string_view whole = cut.take(std::string_view(stream).substr(at, size));
-      passed += whole;
-      at += size;
-      const bool between = passed.empty() || passed.ends_with("\n\n") || passed.ends_with("\n\r\n");
-      ASSERT_TRUE(between) << passed;
-      ASSERT_EQ(passed + std::string(cut.rest()), stream.substr(0, at));
-    }
-    EXPECT_EQ(passed, stream);
-  }
-}
-
-TEST(SseCut, does_not_keep_an_event_without_an_end) {
-  SseCut cut;
-  const std::string piece(100'000, 'x');
-  size_t passed = 0;
-  for (int i = 0; i < 100; ++i) passed += cut.take(piece).size();
-  EXPECT_GE(passed + SseCut::kMaxEventBytes + piece.size(), 100 * piece.size());
-  EXPECT_LE(cut.rest().size(), SseCut::kMaxEventBytes);
-}
 
 TEST(ToldTokens, collects_ids_and_takes_them_out) {
   ToldTokens told(true);

@@ -363,5 +363,21 @@ TEST(HttpFetcher, gives_up_on_a_server_that_falls_silent) {
   }
 }
 
+TEST(HttpClient, sends_a_body_with_its_length) {
+  Origin origin;
+  ClientRequest request;
+  request.method = "POST";
+  request.url = parse_url(origin.url("/ask")).value();
+  request.headers["Content-Type"] = "application/json";
+  request.body = std::string(200'000, 'x');
+  const auto answer = http_exchange(request, {});
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  EXPECT_EQ(answer->status, 405);  // the origin answers GET alone, once it has read the body
+  request.method = "GET";
+  ASSERT_TRUE(http_exchange(request, {}).ok());
+  ASSERT_EQ(origin.seen().size(), 1u);
+  EXPECT_EQ(origin.seen()[0].body, request.body);
+}
+
 }  // namespace
 }  // namespace sluice

@@ -1,4 +1,4 @@
-#include "router/io/json_walk.h"
+#include "server/wire/json_walk.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-namespace sluice::router {
+namespace sluice {
 namespace {
 
 using Members = std::vector<std::pair<std::string, std::string>>;
@@ -191,4 +191,4 @@ TEST(JsonWalk, decodes_strings) {
 }
 
 }  // namespace
-}  // namespace sluice::router
+}  // namespace sluice

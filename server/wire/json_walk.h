@@ -1,6 +1,6 @@
 // Walks JSON as it lies: an object's members or an array's elements as slices of the text, found in one pass
 // that only looks at quotes and brackets. What it accepts is not checked further (numbers, escapes and UTF-8
-// are the replica's to judge); what any JSON reader takes as one value it takes as that value. Nothing is
+// are its reader's to judge); what any JSON reader takes as one value it takes as that value. Nothing is
 // built, nothing allocated; depth is bounded. Pure; any thread.
 #pragma once
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace sluice::router {
+namespace sluice {
 
 inline constexpr size_t kMaxJsonDepth = 512;
 
@@ -56,4 +56,4 @@ inline bool is_json_string(std::string_view value) {
   return value.size() >= 2 && value.front() == '"';
 }
 
-}  // namespace sluice::router
+}  // namespace sluice

@@ -1,4 +1,4 @@
-#include "router/io/json_walk.h"
+#include "server/wire/json_walk.h"
 
 #include <array>
 #include <bitset>
@@ -9,7 +9,7 @@
 
 #include "server/wire/json_text.h"
 
-namespace sluice::router {
+namespace sluice {
 namespace {
 
 bool is_space(char c) {
@@ -170,4 +170,4 @@ std::string decode_json_string(std::string_view value, size_t limit) {
   return text;
 }
 
-}  // namespace sluice::router
+}  // namespace sluice
