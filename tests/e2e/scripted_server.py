@@ -131,6 +131,6 @@ class ScriptedServer:
             usage = {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": 7 + tokens}
             event(json.dumps({"choices": [], "usage": usage}))
             event("[DONE]")
+        answer.finished = self.loop.time()  # before: the client may read it at once
         writer.write(b"0\r\n\r\n")
-        answer.finished = self.loop.time()
         return True
